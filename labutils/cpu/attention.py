@@ -1,0 +1,178 @@
+"""Paged attention on the CPU: where new keys and values go, and how queries read them back.
+
+LMDeploy keeps K and V in blocks of 64 tokens; a sequence owns a table of block numbers. Each step
+writes the new tokens' K and V into their slots, then lets every sequence attend to its own
+history. PyTorch's scaled_dot_product_attention does the arithmetic; the work here is to hand it
+views of the cache instead of copies wherever a sequence's blocks are consecutive.
+
+Left out: multi-head latent attention, ALiBi, soft-capped logits, attention sinks, quantized
+caches.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from lmdeploy.pytorch.backends.attention import (
+    AttentionImpl,
+    AttentionMetadata,
+    PagedAttentionBuildSpec,
+)
+
+from labutils.errors import LabError
+
+Rows = slice | torch.Tensor
+"""Rows of the flattened cache [blocks * block_size, heads, head_dim]: a slice reads as a view."""
+
+
+@dataclass
+class CpuAttentionMetadata(AttentionMetadata):
+    """One step's sequences: lengths, where their new tokens go and where their history lies."""
+
+    q_lens: list[int] = field(default_factory=list)
+    kv_lens: list[int] = field(default_factory=list)
+    slots: torch.Tensor | None = None
+    """int64 [new tokens]: the cache row of each new token, sequence after sequence."""
+    history: list[Rows] = field(default_factory=list)
+    """Per sequence, the cache rows of its kv_lens tokens in order."""
+
+
+def build_metadata(context: Any) -> CpuAttentionMetadata:
+    """Attention metadata of LMDeploy's StepContext."""
+    block_size = context.cache_config.kernel_block_size
+    q_lens, kv_lens = context.q_seqlens.tolist(), context.kv_seqlens.tolist()
+    tables = context.block_offsets.tolist()
+    rows = [_rows(t, n, block_size) for t, n in zip(tables, kv_lens, strict=True)]
+    slots = [_tail(r, n) for r, n in zip(rows, q_lens, strict=True)]
+    return CpuAttentionMetadata(
+        is_decoding=context.is_decoding,
+        block_offsets=context.block_offsets,
+        q_start_loc=context.q_start_loc,
+        q_seqlens=context.q_seqlens,
+        kv_seqlens=context.kv_seqlens,
+        cu_seqlens_q=F.pad(context.q_seqlens.cumsum(0), (1, 0)),
+        cu_seqlens_k=F.pad(context.kv_seqlens.cumsum(0), (1, 0)),
+        quant_policy=context.kv_quant_policy,
+        q_lens=q_lens,
+        kv_lens=kv_lens,
+        slots=torch.cat(slots),
+        history=rows,
+    )
+
+
+def _rows(table: list[int], length: int, block_size: int) -> Rows:
+    """Cache rows of a sequence of `length` tokens whose blocks are `table`."""
+    blocks = table[: -(-length // block_size)]
+    first = blocks[0] if blocks else 0
+    if blocks == list(range(first, first + len(blocks))):
+        return slice(first * block_size, first * block_size + length)
+    starts = torch.tensor(blocks)[:, None] * block_size
+    return (starts + torch.arange(block_size)).flatten()[:length]
+
+
+def _tail(rows: Rows, count: int) -> torch.Tensor:
+    """The last `count` of these rows, as int64 indices."""
+    if isinstance(rows, slice):
+        return torch.arange(rows.stop - count, rows.stop)
+    return rows[len(rows) - count :]
+
+
+class CpuAttention(AttentionImpl[CpuAttentionMetadata]):
+    """LMDeploy's attention operator, one sequence at a time."""
+
+    @classmethod
+    def from_spec(cls, spec: PagedAttentionBuildSpec) -> "CpuAttention":
+        """Build from LMDeploy's request; LabError for what this module leaves out."""
+        unsupported = {
+            "multi-head latent attention (MLA)": spec.use_flash_mla,
+            "ALiBi positions": spec.alibi,
+            "soft-capped attention logits": spec.logit_softcapping,
+            "attention sinks": spec.learnable_sink,
+        }
+        for feature, asked in unsupported.items():
+            if asked:
+                raise LabError(f"This model uses {feature}, which the CPU device does not have.")
+        return cls(
+            num_heads=spec.num_heads,
+            head_size=spec.head_dim,
+            scale=spec.scale,
+            num_kv_heads=spec.num_kv_heads,
+            v_head_size=spec.v_head_dim,
+            sliding_window=spec.sliding_window,
+            causal=spec.causal,
+        )
+
+    def forward(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        k_cache: torch.Tensor,
+        v_cache: torch.Tensor,
+        attn_metadata: CpuAttentionMetadata,
+        **unused: Any,
+    ) -> torch.Tensor:
+        """Store the new K and V, then attend.
+
+        Args:
+            query: [new tokens, heads, head_dim], sequence after sequence.
+            key, value: [new tokens, kv_heads, head_dim].
+            k_cache, v_cache: [blocks, block_size, kv_heads, head_dim], written in place.
+            attn_metadata: this step's sequences.
+
+        Returns:
+            [new tokens, heads, head_dim] in query's dtype.
+        """
+        k_rows, v_rows = k_cache.flatten(0, 1), v_cache.flatten(0, 1)
+        k_rows.index_copy_(0, attn_metadata.slots, key.reshape(-1, *k_rows.shape[1:]))
+        v_rows.index_copy_(0, attn_metadata.slots, value.reshape(-1, *v_rows.shape[1:]))
+        queries = query.reshape(-1, self.num_heads, self.head_size).split(attn_metadata.q_lens)
+        outputs = [
+            self.attend(q, k_rows[rows], v_rows[rows])
+            for q, rows in zip(queries, attn_metadata.history, strict=True)
+        ]
+        return torch.cat(outputs).view(*query.shape[:-1], self.v_head_size)
+
+    def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        """Attention of one sequence's last tokens to its whole history.
+
+        Args:
+            q: [new, heads, head_dim]. k, v: [history, kv_heads, head_dim], new tokens included.
+
+        Returns:
+            [new, heads, head_dim].
+        """
+        new, history = q.size(0), k.size(0)
+        group = self.num_heads // self.num_kv_heads
+        k, v = k.transpose(0, 1)[None], v.transpose(0, 1)[None]
+        mask = self.mask(new, history)
+        if new == 1 and mask is None:
+            # The heads that share a K/V head become query rows: nothing is repeated or masked.
+            grouped = q.view(1, self.num_kv_heads, group, self.head_size)
+            out = F.scaled_dot_product_attention(grouped, k, v, scale=self.scale)
+            return out.view(1, self.num_heads, self.v_head_size)
+        if group > 1:
+            k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
+        out = F.scaled_dot_product_attention(
+            q.transpose(0, 1)[None],
+            k,
+            v,
+            attn_mask=mask,
+            is_causal=mask is None and self.causal,
+            scale=self.scale,
+        )
+        return out[0].transpose(0, 1)
+
+    def mask(self, new: int, history: int) -> torch.Tensor | None:
+        """bool [new, history], True where a query may look; None where plain causal attention,
+        or attention to everything, says the same."""
+        window = self.sliding_window
+        window = window[0] if isinstance(window, (tuple, list)) else window
+        windowed = window is not None and 0 < window < history
+        if not windowed and (not self.causal or new in (1, history)):
+            return None
+        queries = torch.arange(history - new, history)[:, None]
+        keys = torch.arange(history)[None]
+        seen = keys <= queries if self.causal else torch.ones(new, history, dtype=torch.bool)
+        return seen & (keys > queries - window) if windowed else seen
