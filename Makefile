@@ -22,7 +22,7 @@ test: setup-dev
 	$(BIN)/lab model get smollm2-135m
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 900 tests notebooks/en
 
 test-network: setup-dev
 	$(BIN)/python -m pytest -m network
