@@ -1,0 +1,244 @@
+"""Run the course's lessons in order, with a progress display, and build its site.
+
+Each lesson runs in a fresh kernel and an empty folder of its own, `build/scratch/NAME`. Executed
+copies with a record of their run are kept in `build/executed`, so that running one lesson again
+keeps the others' pages.
+
+Not here: how a notebook is executed (`execution`), how the site is made (`site`).
+"""
+
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+
+import psutil
+from nbformat import NotebookNode
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from labutils.errors import LabError
+from labutils.execution import count_cells, execute
+from labutils.notebooks import ENGLISH, lessons, normalize, read, sync, write
+from labutils.paths import BUILD, NOTEBOOKS
+from labutils.site import build_site
+
+SITE = BUILD / "course"
+CELL_TIMEOUT = 1800.0  # seconds; a lesson's longest step on a small laptop takes minutes
+
+_PACKAGES = ("lmdeploy", "torch", "transformers")
+
+
+@dataclass(frozen=True)
+class LessonRun:
+    """How one lesson's run ended; `cell` is the code cell it reached, counted from 1."""
+
+    edition: str
+    lesson: str
+    started: str
+    seconds: float
+    cell: int
+    cells: int
+    error: str = ""
+
+    def __str__(self) -> str:
+        line = f"{self.edition}/{self.lesson:<24} {self.cell} of {self.cells} cells"
+        line += f" {self.seconds:8.1f} s"
+        return f"{line}  failed in cell {self.cell}: {self.error}" if self.error else line
+
+
+class LessonsFailed(LabError):
+    """Some lessons stopped at an error; the others ran, and the site shows all of them."""
+
+    def __init__(self, runs: Sequence[LessonRun], where: str) -> None:
+        self.failed = [run for run in runs if run.error]
+        names = ", ".join(run.lesson for run in self.failed)
+        super().__init__(
+            f"{len(self.failed)} of {len(runs)} lessons failed ({names}): see {where}."
+        )
+
+
+def run(
+    names: Sequence[str] = (),
+    *,
+    editions: Sequence[str] = (ENGLISH,),
+    out: Path = SITE,
+    timeout: float | None = CELL_TIMEOUT,
+    root: Path = NOTEBOOKS,
+) -> Path:
+    """Execute the lessons of `names` (all when empty) and build the site; its opening page.
+
+    Args:
+        editions: which editions to execute. The site always has both; one that was not executed
+            shows the other's outputs.
+        out: the site's folder. Executed copies and scratch folders lie beside it.
+        timeout: seconds that one cell may take.
+
+    Raises:
+        LessonsFailed: after the site was built, when a lesson stopped at an error.
+        LabError: no such lesson, an unreadable notebook, or the site could not be built.
+        KeyboardInterrupt: with one sentence; the kernel is gone and the old site still there.
+    """
+    todo = [(edition, stem) for edition in editions for stem in lessons(names, root=root)]
+    build, here = out.parent, machine()
+    runs: list[LessonRun] = []
+    display = _Display()
+    for edition, stem in todo:
+        notebook = read(root / edition / f"{stem}.ipynb")
+        runs.append(_run_lesson(notebook, edition, stem, build, timeout, display))
+        notebook.metadata.lab_run = NotebookNode(asdict(runs[-1]) | {"machine": here})
+        write(notebook, build / "executed" / edition / f"{stem}.ipynb")
+    index = build_site(out, executed=build / "executed", root=root)
+    if any(each.error for each in runs):
+        raise LessonsFailed(runs, str(index))
+    return index
+
+
+def execute_in_place(
+    names: Sequence[str] = (),
+    *,
+    timeout: float | None = CELL_TIMEOUT,
+    build: Path = BUILD,
+    root: Path = NOTEBOOKS,
+) -> list[Path]:
+    """Refresh the committed outputs of the English lessons, then sync; the files that changed.
+
+    Raises:
+        LessonsFailed: a lesson stopped at an error; its file is as before, and what it printed is
+            in build/executed.
+        LabError: no such lesson, or an unreadable notebook.
+        KeyboardInterrupt: with one sentence; the lesson that ran is as before.
+    """
+    runs: list[LessonRun] = []
+    changed: list[Path] = []
+    display = _Display()
+    for stem in lessons(names, root=root):
+        path = root / ENGLISH / f"{stem}.ipynb"
+        notebook = read(path)
+        runs.append(_run_lesson(notebook, ENGLISH, stem, build, timeout, display))
+        if runs[-1].error:
+            write(notebook, build / "executed" / ENGLISH / f"{stem}.ipynb")
+        elif write(normalize(notebook), path):
+            changed.append(path)
+    changed += [path for path in sync(root=root) if path not in changed]
+    if any(each.error for each in runs):
+        raise LessonsFailed(runs, f"their outputs in {build / 'executed'}")
+    return changed
+
+
+def main(names: Sequence[str] = (), *, write: bool = False) -> int:
+    """`lab notebooks run`: say what came of it; exit code 0, 1 (lessons failed) or 130 (Ctrl-C).
+
+    Raises:
+        LabError: what `run` and `execute_in_place` refuse before or after the lessons.
+    """
+    try:
+        made = execute_in_place(names) if write else [run(names)]
+        print("\n".join(map(str, made)) or "All outputs are as before.")
+    except LessonsFailed as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt as error:
+        print(error.args[0] if error.args else "Stopped.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def machine() -> dict[str, str]:
+    """What a reader needs to place the figures: device, processors, memory, versions.
+
+    Raises:
+        LabError: this machine has no device that lessons could run on.
+    """
+    from labutils.device import find_device  # loads torch, which syncing and checking do without
+
+    versions = [f"Python {platform.python_version()}"]
+    for package in _PACKAGES:
+        try:
+            versions.append(f"{package} {metadata.version(package)}")
+        except metadata.PackageNotFoundError:
+            continue
+    facts = {
+        "device": str(find_device()),
+        "processors": f"{len(os.sched_getaffinity(0))} × {_processor()}",
+        "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
+        "versions": ", ".join(versions),
+    }
+    return facts | ({"model": name} if (name := os.environ.get("LAB_MODEL")) else {})
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.machine()
+
+
+class _Display:
+    """A line for each finished lesson and, in a terminal, a bar for the one that runs."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("cell {task.completed} of {task.total}"),
+            TimeElapsedColumn(),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
+
+    @contextmanager
+    def lesson(self, name: str, cells: int) -> Iterator[Callable[[int], None]]:
+        """Show a lesson's bar; yields what moves it to a cell."""
+        task = self.bar.add_task(name, total=cells)
+        with self.bar:
+            yield lambda cell: self.bar.update(task, completed=cell)
+        self.bar.remove_task(task)
+
+
+def _run_lesson(
+    notebook: NotebookNode,
+    edition: str,
+    stem: str,
+    build: Path,
+    timeout: float | None,
+    display: _Display,
+) -> LessonRun:
+    """Execute one lesson in place; KeyboardInterrupt says where it stopped."""
+    folder = _empty(build / "scratch" / stem)
+    started, clock = (
+        datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        time.monotonic(),
+    )
+    reached, cells = 0, count_cells(notebook)
+
+    def on_cell(cell: int) -> None:
+        nonlocal reached
+        reached = cell
+        advance(cell)
+
+    try:
+        with display.lesson(f"{edition}/{stem}", cells) as advance:
+            failure = execute(notebook, folder=folder, timeout=timeout, on_cell=on_cell)
+    except KeyboardInterrupt:
+        where = f"{edition}/{stem}, cell {reached} of {cells}"
+        raise KeyboardInterrupt(f"Stopped in {where}: its kernel is ended.") from None
+    seconds = round(time.monotonic() - clock, 1)
+    error = failure.error if failure else ""
+    run = LessonRun(edition, stem, started, seconds, reached, cells, error)
+    display.console.print(str(run))
+    return run
+
+
+def _empty(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder

@@ -1,0 +1,85 @@
+"""Sphinx configuration of the course's site: pages that need nothing but the disk they lie on.
+
+Formulas become MathML, which every browser draws without scripts or fonts from elsewhere. Nothing
+is executed here; `labutils.course` stages notebooks with the outputs they shall show.
+"""
+
+from functools import cache
+from typing import Any
+
+from docutils import nodes
+from docutils.utils.math import MathError, latex2mathml
+from sphinx import locale
+from sphinx.application import Sphinx
+from sphinx.util import logging
+
+project = "LMDeploy Lab"
+html_title = "LMDeploy Lab"
+extensions = ["myst_nb"]
+html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["course.css"]
+html_show_sphinx = html_show_copyright = False
+html_copy_source = False
+html_show_sourcelink = False
+html_show_search_summary = False  # is fetched, which browsers refuse for pages opened from disk
+html_math_renderer = "mathml"
+html_theme_options = {"footer_icons": []}
+myst_enable_extensions = ["amsmath", "dollarmath"]
+myst_heading_anchors = 3
+nb_execution_mode = "off"
+nb_ipywidgets_js: dict[str, Any] = {}  # their scripts lie on a CDN; `course` stages widgets as text
+nb_merge_streams = True
+suppress_warnings = ["myst.xref_missing", "mystnb.unknown_mime_type"]
+
+
+def mathml(formula: str, *, block: bool) -> str:
+    """MathML for a LaTeX formula, or the formula itself as code where docutils cannot."""
+    for environment in (
+        "align",
+        "align*",
+        "equation",
+        "equation*",
+        "gather",
+        "gather*",
+    ):
+        formula = formula.replace(f"\\begin{{{environment}}}", "")
+        formula = formula.replace(f"\\end{{{environment}}}", "")
+    try:
+        return latex2mathml.tex2mathml(formula.strip(), as_block=block)
+    except MathError as error:
+        logging.getLogger(__name__).warning("formula %r: %s", formula, error)
+        return f"<code>{nodes.unescape(formula)}</code>"
+
+
+def visit_inline(translator: Any, node: nodes.math) -> None:
+    """Draw an inline formula."""
+    translator.body.append(mathml(node.astext(), block=False))
+    raise nodes.SkipNode
+
+
+def visit_block(translator: Any, node: nodes.math_block) -> None:
+    """Draw a formula on a line of its own."""
+    translator.body.append(f'<div class="math">{mathml(node.astext(), block=True)}</div>')
+    raise nodes.SkipNode
+
+
+@cache
+def chinese() -> Any:
+    """Sphinx's own Chinese wording of the theme's buttons and headings."""
+    return locale.init([locale._LOCALE_DIR], "zh_CN")[0]
+
+
+def speak_the_page_s_language(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Mark Chinese pages as Chinese and give them Chinese buttons."""
+    if page.startswith("zh/"):
+        context["language"] = "zh-CN"
+        context["_"] = context["gettext"] = chinese().gettext
+
+
+def setup(app: Sphinx) -> None:
+    """Register the two hooks above."""
+    app.add_html_math_renderer("mathml", (visit_inline, None), (visit_block, None))
+    app.connect("html-page-context", speak_the_page_s_language)
