@@ -1,0 +1,155 @@
+"""The `lab` command: what make, instructors and scripts call.
+
+Each subcommand is a thin layer over a function of the module that does the work; modules load only
+when their command runs. A mistake a user can mend is one sentence and exit code 2.
+"""
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Sequence
+
+from labutils.errors import LabError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one `lab` command line; returns the exit code."""
+    args = parser().parse_args(arguments)
+    # A terminated command ends its kernels and servers the way an interrupted one does.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        return args.run(args) or 0
+    except LabError as error:
+        print(f"lab: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nlab: interrupted", file=sys.stderr)
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all `lab` commands."""
+    top = argparse.ArgumentParser(prog="lab", description="The tools of LMDeploy Lab.")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    _add_model(commands)
+    _add_notebooks(commands)
+    _add_bench(commands)
+    return top
+
+
+def _add(commands: argparse._SubParsersAction, name: str, help: str) -> argparse.ArgumentParser:
+    return commands.add_parser(name, help=help, description=help)
+
+
+# --- lab model --------------------------------------------------------------------------------
+
+
+def _add_model(commands: argparse._SubParsersAction) -> None:
+    model = _add(commands, "model", "List, fetch and check the course's models.")
+    actions = model.add_subparsers(required=True, metavar="ACTION")
+    listing = _add(actions, "list", "List the models that lessons know by name.")
+    listing.add_argument("--json", action="store_true", help="print JSON")
+    listing.set_defaults(run=_model_list)
+    get = _add(actions, "get", "Make or find a model; its folder is the last line printed.")
+    get.add_argument("name")
+    get.set_defaults(run=_model_get)
+    verify = _add(actions, "verify", "Check files, architecture and chat template of a model.")
+    verify.add_argument("name", help="registry name or folder")
+    verify.set_defaults(run=_model_verify)
+
+
+def _model_list(args: argparse.Namespace) -> None:
+    from dataclasses import asdict
+
+    from labutils.registry import MODELS
+
+    if args.json:
+        print(json.dumps([asdict(m) for m in MODELS], indent=1))
+        return
+    for model in MODELS:
+        here = "comes with the course" if model.embedded else ", ".join(model.sources)
+        print(f"{model.name:22}{model.parameters:>6}  {model.licence:<44}{here}")
+
+
+def _model_get(args: argparse.Namespace) -> None:
+    from labutils import models
+
+    print(models.get(args.name, say=print))
+
+
+def _model_verify(args: argparse.Namespace) -> None:
+    from labutils import models
+
+    print("\n".join(models.verify(args.name)))
+
+
+# --- lab notebooks ----------------------------------------------------------------------------
+
+
+def _add_notebooks(commands: argparse._SubParsersAction) -> None:
+    notebooks = _add(commands, "notebooks", "Run, synchronise and check the lessons.")
+    actions = notebooks.add_subparsers(required=True, metavar="ACTION")
+    run = _add(actions, "run", "Execute lessons in order and build build/course/index.html.")
+    run.add_argument("names", nargs="*", help="lessons, by number or name; none means all")
+    run.add_argument("--write", action="store_true", help="store the outputs in notebooks/")
+    run.set_defaults(run=_notebooks_run)
+    sync = _add(
+        actions,
+        "sync",
+        "Copy code and outputs from the English to the Chinese edition.",
+    )
+    sync.set_defaults(run=_notebooks_sync)
+    check = _add(actions, "check", "Report drift between editions and broken notebook rules.")
+    check.add_argument("--json", action="store_true", help="print JSON")
+    check.set_defaults(run=_notebooks_check)
+
+
+def _notebooks_run(args: argparse.Namespace) -> int:
+    from labutils import course
+
+    return course.main(args.names, write=args.write)
+
+
+def _notebooks_sync(args: argparse.Namespace) -> None:
+    from labutils import notebooks
+
+    for path in notebooks.sync():
+        print(f"updated {path}")
+
+
+def _notebooks_check(args: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from labutils import notebook_checks
+
+    findings = notebook_checks.check()
+    if args.json:
+        print(json.dumps([asdict(f) for f in findings], indent=1, default=str))
+    else:
+        print("\n".join(map(str, findings)) or "Both editions are in order.")
+    return 1 if findings else 0
+
+
+# --- lab bench --------------------------------------------------------------------------------
+
+
+def _add_bench(commands: argparse._SubParsersAction) -> None:
+    bench = _add(commands, "bench", "Decode and prefill speed beside Hugging Face generate.")
+    bench.add_argument("--model", default=None, help="registry name or folder")
+    bench.add_argument("--batch", type=int, nargs="+", default=[1, 8])
+    bench.add_argument("--prompt", type=int, default=512, help="prompt tokens (default 512)")
+    bench.add_argument("--decode", type=int, default=48, help="decoded tokens (default 48)")
+    bench.add_argument("--repeats", type=int, default=3, help="paired runs (default 3)")
+    bench.add_argument("--json", action="store_true", help="print JSON only")
+    bench.set_defaults(run=_bench)
+
+
+def _bench(args: argparse.Namespace) -> None:
+    from labutils import bench
+
+    bench.main(args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
