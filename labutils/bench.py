@@ -222,14 +222,14 @@ def step_parts(run: Runner, tokens: int) -> dict[str, float]:
     The operators' Python entry points are timed in place, for this measurement only. The timers
     themselves cost about a microsecond a call.
     """
-    from lmdeploy.pytorch.backends.default import activation, apply_rotary_emb
+    from lmdeploy.pytorch.backends.default import activation, apply_rotary_emb, linear
     from lmdeploy.pytorch.engine.model_agent.agent import BaseModelAgent
 
     from labutils.cpu.attention import CpuAttention
-    from labutils.cpu.layers import CpuLinear, CpuRMSNorm
+    from labutils.cpu.norm import CpuRMSNorm
 
     parts = {
-        "linear layers": (CpuLinear, "forward"),
+        "linear layers": (linear.DefaultLinearImpl, "forward"),
         "attention and KV cache": (CpuAttention, "forward"),
         "RMSNorm": (CpuRMSNorm, "forward"),
         "rotary embedding": (apply_rotary_emb.DefaultApplyRotaryEmbImpl, "forward"),
