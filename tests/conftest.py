@@ -1,10 +1,14 @@
-"""Mends two traps of nbval for `pytest --nbval`; other tests are not touched.
+"""Lets Ctrl-C through to the tests' programs, and mends two traps of nbval.
+
+Whoever starts the suite in the background of a shell starts it with Ctrl-C ignored, and programs
+inherit that; tests that interrupt one would then wait for ever.
 
 A kernel that dies would be waited for until the cell's time-out, so the wait looks once a second
 whether it still lives. And cells run as a person runs them, with history, so that a trailing ';'
 hides an output and execution counts go up.
 """
 
+import signal
 import time
 from queue import Empty
 from typing import Any
@@ -20,7 +24,8 @@ LOOK_EVERY = 1.0  # seconds
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Install the two replacements where nbval runs."""
+    """Let Ctrl-C through; install the two replacements where nbval runs."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if RunningKernel is not None and config.getoption("--nbval", default=False):
         patient = RunningKernel.await_reply
         RunningKernel.await_reply = lambda kernel, *args, **kwargs: _await_reply(
