@@ -6,6 +6,7 @@ something to pass over. What the CPU device cannot do is refused here, before an
 """
 
 import asyncio
+import dataclasses
 import functools
 import importlib.machinery
 import importlib.util
@@ -127,6 +128,30 @@ def _check_for_cpu(original: Callable) -> Callable:
         self.check()
 
     return handle
+
+
+@patch("lmdeploy.pytorch.engine.model_agent.agent", "_try_to_cuda")
+def _copy_to_device(original: Callable) -> Callable:
+    """A copy to the device is a copy here too.
+
+    The scheduler's inputs travel in objects whose `to_device` hands a CPU tensor over as it is.
+    LMDeploy counts on two tensors: the engine adds to its own in place while the scheduler may
+    still read the other.
+    """
+
+    def _try_to_cuda(value: Any, non_blocking: bool = False) -> Any:
+        import torch
+
+        moved = original(value, non_blocking=non_blocking)
+        if isinstance(moved, torch.Tensor) or not dataclasses.is_dataclass(moved):
+            return moved
+        for field in dataclasses.fields(moved):
+            content = getattr(moved, field.name)
+            if isinstance(content, torch.Tensor):
+                setattr(moved, field.name, content.clone())
+        return moved
+
+    return _try_to_cuda
 
 
 @patch("lmdeploy.pytorch.engine.model_agent.agent", "BaseModelAgent.async_forward")

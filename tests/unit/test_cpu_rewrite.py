@@ -40,6 +40,18 @@ def test_a_copy_to_the_device_is_a_copy():
     assert names["b"].tolist() == [1, 1]
 
 
+def test_what_travels_to_the_device_is_copied():
+    import torch
+    from lmdeploy.pytorch.engine.logits_process import SamplingInputs
+    from lmdeploy.pytorch.engine.model_agent.agent import _try_to_cuda
+
+    offsets = torch.zeros(2, dtype=torch.long)
+    moved = _try_to_cuda(SamplingInputs(random_offsets=offsets, batch_size=2))
+    moved.random_offsets += 1
+    assert offsets.tolist() == [0, 0]
+    assert _try_to_cuda(None) is None
+
+
 def test_source_without_cuda_is_left_to_python():
     assert rewrite.rewrite("x = 1\nname = 'cudagraph'", "<lesson>") is None
 
