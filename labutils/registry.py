@@ -24,6 +24,8 @@ class Model:
     """Whether lessons may offer counselling presets with it (always beside "not advice")."""
     embedded: bool = False
     """Whether it comes with the course, without a network."""
+    widened: tuple[int, int] | None = None
+    """(hidden size, head_dim) that the course's own model is widened to, see labutils.reembed."""
     note: str = ""
 
 
@@ -68,6 +70,18 @@ MODELS = (
         chinese=False,
         embedded=True,
         note="the course's own model: small, real, English only",
+    ),
+    Model(
+        name="smollm2-135m-hd128",
+        architecture="LlamaForCausalLM",
+        parameters="135M",
+        bytes=644_000_000,
+        licence="Apache-2.0",
+        sources={"this course": "smollm2-135m, widened without changing what it computes"},
+        chinese=False,
+        embedded=True,
+        widened=(1152, 128),
+        note="for TurboMind's AWQ (group size 128) and LMDeploy 0.2.4 (head_dim 128)",
     ),
     Model(
         name="emollm-qwen1.5-0.5b",
