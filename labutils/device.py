@@ -28,20 +28,30 @@ class Device:
 def find_device() -> Device:
     """The device of this process, with the reason.
 
-    Raises:
-        LabError: LMDEPLOY_CPU has no meaning, or forbids the only device there is.
-    """
-    import os
+    LAB_DEVICE=cpu or cuda overrides the choice.
 
+    Raises:
+        LabError: a variable asks for a device that this machine does not have, or has no meaning.
+    """
     import torch
 
-    forced = os.environ.get("LMDEPLOY_CPU", "auto") != "auto"
+    asked = activate.requested()
     if activate.is_active():
-        reason = "LMDEPLOY_CPU=1" if forced else "PyTorch finds no CUDA device"
-        return Device("cpu", "PyTorch", reason)
+        why = "asked for by LAB_DEVICE or LMDEPLOY_CPU" if asked else "PyTorch finds no CUDA device"
+        return Device("cpu", "PyTorch", why)
     if not torch.cuda.is_available():
-        raise LabError("LMDEPLOY_CPU=0 leaves no device: unset it, this machine has no GPU.")
-    return Device("cuda", "TurboMind", f"PyTorch finds {torch.cuda.get_device_name(0)}")
+        raise LabError(
+            "LAB_DEVICE or LMDEPLOY_CPU asks for a GPU, but PyTorch finds no CUDA device: unset "
+            "it to use the CPU device, or run lab doctor to see what the GPU lacks."
+        )
+    return Device("cuda", _cuda_engine(), f"PyTorch finds {torch.cuda.get_device_name(0)}")
+
+
+def _cuda_engine() -> str:
+    """TurboMind, unless this LMDeploy was built without it."""
+    from lmdeploy import turbomind
+
+    return "TurboMind" if turbomind.is_available() else "PyTorch"
 
 
 def engine_config(
@@ -59,7 +69,7 @@ def engine_config(
         engine_options: further fields of the engine's config class, such as max_batch_size.
 
     Returns:
-        A TurbomindEngineConfig on CUDA, a PytorchEngineConfig on the CPU device.
+        A TurbomindEngineConfig where TurboMind runs, a PytorchEngineConfig elsewhere.
 
     Raises:
         LabError: the engine has no such option.
@@ -67,12 +77,12 @@ def engine_config(
     from lmdeploy import PytorchEngineConfig, TurbomindEngineConfig
 
     device = find_device()
-    config_class = PytorchEngineConfig if device.kind == "cpu" else TurbomindEngineConfig
+    config_class = TurbomindEngineConfig if device.engine == "TurboMind" else PytorchEngineConfig
     options = dict(engine_options, dtype=dtype, quant_policy=quant_policy, session_len=session_len)
     unknown = sorted(set(options) - set(config_class.__dataclass_fields__))
     if unknown:
         raise LabError(f"{config_class.__name__} has no option {', '.join(unknown)}.")
     if dtype == "float32" and device.kind != "cpu":
-        raise LabError("TurboMind has no float32: choose 'float16' or 'bfloat16'.")
+        raise LabError("LMDeploy has no float32 on a GPU: choose 'float16' or 'bfloat16'.")
     print(device)
     return config_class(**options)

@@ -3,13 +3,17 @@
 The course's environment imports this module at every Python start (one line in a `.pth` file, so
 that spawned engine processes get it too). It must therefore cost next to nothing until some
 program imports `lmdeploy`. `LMDEPLOY_CPU` decides: `auto` (default; the CPU device is used where
-torch sees no CUDA device), `1` (always) or `0` (never).
+torch sees no CUDA device), `1` (always) or `0` (never). `LAB_DEVICE`, the lessons' own variable,
+says the same in their words: `cpu` or `cuda`.
 """
 
 import os
 import sys
 
-MODES = ("auto", "0", "1")
+MEANINGS = {
+    "LAB_DEVICE": {"auto": None, "cpu": True, "cuda": False},
+    "LMDEPLOY_CPU": {"auto": None, "1": True, "0": False},
+}
 _decision: "bool | None" = None
 
 
@@ -17,21 +21,31 @@ def is_active() -> bool:
     """Whether LMDeploy runs, or would run, on the CPU device in this process."""
     global _decision
     if _decision is None:
-        _decision = _wanted(os.environ.get("LMDEPLOY_CPU", "auto"))
+        asked = requested()
+        if asked is None:
+            import torch
+
+            asked = not torch.cuda.is_available()
+        _decision = asked
     return _decision
 
 
-def _wanted(mode: str) -> bool:
-    """The meaning of LMDEPLOY_CPU on this machine; LabError if it has none."""
-    if mode not in MODES:
-        from labutils.errors import LabError
+def requested() -> "bool | None":
+    """Whether a variable asks for the CPU device (True) or forbids it (False); None: neither does.
 
-        raise LabError(f"LMDEPLOY_CPU={mode!r} means nothing: set it to auto, 0 or 1.")
-    if mode != "auto":
-        return mode == "1"
-    import torch
+    Raises:
+        LabError: a variable has a value without a meaning.
+    """
+    answers = []
+    for variable, meanings in MEANINGS.items():
+        value = os.environ.get(variable, "auto")
+        if value not in meanings:
+            from labutils.errors import LabError
 
-    return not torch.cuda.is_available()
+            choices = ", ".join(meanings)
+            raise LabError(f"{variable}={value!r} means nothing: set it to one of {choices}.")
+        answers.append(meanings[value])
+    return next((answer for answer in answers if answer is not None), None)
 
 
 class Gate:

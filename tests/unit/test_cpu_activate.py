@@ -35,6 +35,23 @@ def test_the_variable_decides():
     assert python(DEVICE, LMDEPLOY_CPU="0").stdout.strip() == "cuda"
 
 
+def test_the_lessons_own_variable_decides_first():
+    assert python(DEVICE, LAB_DEVICE="cpu", LMDEPLOY_CPU="0").stdout.strip() == "cpu"
+    assert python(DEVICE, LAB_DEVICE="cuda", LMDEPLOY_CPU="1").stdout.strip() == "cuda"
+    failed = python("import lmdeploy", LAB_DEVICE="tpu")
+    assert "LAB_DEVICE='tpu' means nothing: set it to one of auto, cpu, cuda." in failed.stderr
+
+
+def test_asking_for_a_gpu_where_there_is_none_is_one_sentence():
+    import pytest
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    failed = python("from labutils import find_device as f; f()", LAB_DEVICE="cuda")
+    assert "PyTorch finds no CUDA device: unset it to use the CPU device" in failed.stderr
+
+
 def test_automatic_means_where_there_is_no_cuda_device():
     import torch
 
@@ -56,7 +73,7 @@ def test_a_value_without_meaning_is_one_sentence():
     failed = python("import lmdeploy", LMDEPLOY_CPU="yes")
     assert failed.returncode == 1
     assert failed.stderr.strip().splitlines() == [
-        "lmdeploy on the CPU device: LMDEPLOY_CPU='yes' means nothing: set it to auto, 0 or 1."
+        "lmdeploy on the CPU device: LMDEPLOY_CPU='yes' means nothing: set it to one of auto, 1, 0."
     ]
 
 
