@@ -32,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
     """The parser of all `lab` commands."""
     top = argparse.ArgumentParser(prog="lab", description="The tools of LMDeploy Lab.")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
+    _add_doctor(commands)
     _add_model(commands)
     _add_notebooks(commands)
     _add_bench(commands)
@@ -40,6 +41,24 @@ def parser() -> argparse.ArgumentParser:
 
 def _add(commands: argparse._SubParsersAction, name: str, help: str) -> argparse.ArgumentParser:
     return commands.add_parser(name, help=help, description=help)
+
+
+# --- lab doctor -------------------------------------------------------------------------------
+
+
+def _add_doctor(commands: argparse._SubParsersAction) -> None:
+    doctor = _add(commands, "doctor", "Say whether this machine can run the lessons, and how.")
+    doctor.add_argument("--json", action="store_true", help="print JSON")
+    doctor.set_defaults(run=_doctor)
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from labutils import doctor, machine
+
+    facts = machine.collect()
+    shown = [json.dumps(doctor.report(facts), indent=1)] if args.json else doctor.lines(facts)
+    print(*shown, sep="\n")
+    return 0 if doctor.can_run(doctor.diagnose(facts)) else 1
 
 
 # --- lab model --------------------------------------------------------------------------------

@@ -25,33 +25,44 @@ class Device:
         return f"{self.engine} engine on {self.kind}: {self.reason}"
 
 
-def find_device() -> Device:
-    """The device of this process, with the reason.
+def choose(asked_for_cpu: bool | None, gpu: str | None, has_turbomind: bool = True) -> Device:
+    """The device and engine that lessons get, with the reason.
 
-    LAB_DEVICE=cpu or cuda overrides the choice.
+    Args:
+        asked_for_cpu: what LAB_DEVICE or LMDEPLOY_CPU says (None: nothing).
+        gpu: name of the CUDA device that PyTorch sees, or None.
+        has_turbomind: whether this LMDeploy was built with TurboMind.
 
     Raises:
-        LabError: a variable asks for a device that this machine does not have, or has no meaning.
+        LabError: a GPU was asked for and there is none.
+    """
+    if asked_for_cpu:
+        return Device("cpu", "PyTorch", "asked for by LAB_DEVICE or LMDEPLOY_CPU")
+    if gpu:
+        return Device("cuda", "TurboMind" if has_turbomind else "PyTorch", f"PyTorch finds {gpu}")
+    if asked_for_cpu is None:
+        return Device("cpu", "PyTorch", "PyTorch finds no CUDA device")
+    raise LabError(
+        "LAB_DEVICE or LMDEPLOY_CPU asks for a GPU, but PyTorch finds no CUDA device: unset it to "
+        "use the CPU device, or run lab doctor to see what the GPU lacks."
+    )
+
+
+def find_device() -> Device:
+    """The device of this process; LAB_DEVICE=cpu or cuda overrides the choice.
+
+    Raises:
+        LabError: a variable asks for a GPU that is not there, or has no meaning.
     """
     import torch
 
     asked = activate.requested()
-    if activate.is_active():
-        why = "asked for by LAB_DEVICE or LMDEPLOY_CPU" if asked else "PyTorch finds no CUDA device"
-        return Device("cpu", "PyTorch", why)
-    if not torch.cuda.is_available():
-        raise LabError(
-            "LAB_DEVICE or LMDEPLOY_CPU asks for a GPU, but PyTorch finds no CUDA device: unset "
-            "it to use the CPU device, or run lab doctor to see what the GPU lacks."
-        )
-    return Device("cuda", _cuda_engine(), f"PyTorch finds {torch.cuda.get_device_name(0)}")
-
-
-def _cuda_engine() -> str:
-    """TurboMind, unless this LMDeploy was built without it."""
+    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
+    if asked or gpu is None:
+        return choose(asked, gpu)
     from lmdeploy import turbomind
 
-    return "TurboMind" if turbomind.is_available() else "PyTorch"
+    return choose(asked, gpu, turbomind.is_available())
 
 
 def engine_config(
