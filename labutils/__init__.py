@@ -1,11 +1,7 @@
 """The package behind the notebooks of LMDeploy Lab.
 
-`from labutils import …` loads only what is asked for: this file must stay cheap, because the
-course's environment imports it at every Python start (see `labutils.cpu.activate`).
+`from labutils import …` loads only what is asked for, because most of it loads torch.
 """
-
-from importlib import import_module
-from typing import Any
 
 __version__ = "0.1.0"
 
@@ -20,9 +16,11 @@ _HOME = {
 __all__ = sorted(_HOME)
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"module 'labutils' has no attribute {name!r}")
+    from importlib import import_module
+
     return getattr(import_module(_HOME[name]), name)
 
 

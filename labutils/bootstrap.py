@@ -35,9 +35,24 @@ TORCH = "torch==2.13.0"
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 PROBE = "import sys, urllib.request as u; u.urlopen(u.Request(sys.argv[1], method='HEAD'))"
 NO_VENV = "This Python cannot make virtual environments: run `sudo apt install python3-venv`."
-# Starts the CPU device's import hook in every Python of the environment, the engine processes
-# that LMDeploy spawns included; a clone that cannot be imported must not break that Python.
-HOOK = 'import sys; exec("try:\\n import labutils.cpu.activate\\nexcept ImportError:\\n pass")\n'
+# What a .pth line runs in every Python of the environment, LMDeploy's engine processes included:
+# a gate that waits for `lmdeploy`. It imports none of the course before that, because a search
+# through site-packages costs every Python start a few milliseconds; and a clone that cannot be
+# imported must not break that Python.
+GATE = """
+class LabGate:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name != "lmdeploy":
+            return None
+        try:
+            from labutils.cpu.activate import Gate
+        except ImportError:
+            return None
+        return Gate.find_spec(name, path)
+sys.meta_path.insert(0, LabGate)
+"""
+HOOK = "import sys; exec(%r)\n" % GATE
 
 
 class Step(NamedTuple):

@@ -1,10 +1,10 @@
 """Hands LMDeploy to the CPU device when it is first imported, and only then.
 
-The course's environment imports this module at every Python start (one line in a `.pth` file, so
-that spawned engine processes get it too). It must therefore cost next to nothing until some
-program imports `lmdeploy`. `LMDEPLOY_CPU` decides: `auto` (default; the CPU device is used where
-torch sees no CUDA device), `1` (always) or `0` (never). `LAB_DEVICE`, the lessons' own variable,
-says the same in their words: `cpu` or `cuda`.
+In the course's environment a line in a `.pth` file waits for `lmdeploy` in every Python, spawned
+engine processes included, and imports this module only then (`labutils.bootstrap.GATE`).
+`LMDEPLOY_CPU` decides: `auto` (default; the CPU device is used where torch sees no CUDA device),
+`1` (always) or `0` (never). `LAB_DEVICE`, the lessons' own variable, says the same in their words:
+`cpu` or `cuda`.
 """
 
 import os
