@@ -16,7 +16,7 @@ run: setup
 
 lab: setup
 	$(BIN)/lab model get smollm2-135m
-	$(BIN)/jupyter lab notebooks/en
+	$(BIN)/jupyter lab notebooks
 
 test: setup-dev
 	$(BIN)/lab model get smollm2-135m
