@@ -7,8 +7,10 @@ __version__ = "0.1.0"
 
 _HOME = {
     "LabError": "labutils.errors",
+    "copy_bandwidth": "labutils.limits",
     "engine_config": "labutils.device",
     "find_device": "labutils.device",
+    "matrix_rate": "labutils.limits",
     "model_path": "labutils.models",
     "terminal_chat": "labutils.terminal",
 }

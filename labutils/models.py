@@ -46,13 +46,18 @@ def model_path(name: str | None = None) -> str:
         name: registry name or folder; None means LAB_MODEL, or the course's own model.
 
     Raises:
-        LabError: nothing of that name is here, or what is here is incomplete.
+        LabError: nothing of that name is here, what is here is incomplete, or it cannot chat.
     """
     name = name or os.environ.get("LAB_MODEL") or DEFAULT
-    if _looks_like_a_folder(name):
-        check_folder(Path(name))
-        return str(Path(name).resolve())
-    return str(get(name))
+    folder = Path(name).resolve() if _looks_like_a_folder(name) else get(name)
+    check_folder(folder)
+    if not _has_chat_template(folder):
+        raise LabError(
+            f"{folder} has no chat template, which every lesson needs: take the chat (instruct) "
+            "version of the model, or, if it was trained on ChatML prompts, name the template when "
+            f"you start LMDeploy yourself: lmdeploy chat {folder} --chat-template chatml."
+        )
+    return str(folder)
 
 
 def get(name: str, say: Callable[[str], None] = lambda line: None) -> Path:
@@ -270,6 +275,14 @@ def _check_weights(folder: Path) -> None:
             raise LabError(f"{folder / name} is missing or truncated: fetch the model again.")
 
 
+def _has_chat_template(folder: Path) -> bool:
+    """Whether the folder has a template in one of the places where Transformers looks."""
+    if any((folder / name).is_file() for name in ("chat_template.jinja", "chat_template.json")):
+        return True
+    config = folder / "tokenizer_config.json"
+    return config.is_file() and "chat_template" in json.loads(config.read_text(encoding="utf-8"))
+
+
 def _is_whole_safetensors(file: Path) -> bool:
     """Whether the file is as long as its header (8-byte length, JSON, data) says."""
     if not file.is_file() or file.stat().st_size < 8:
@@ -316,11 +329,6 @@ def _check_chat_template(folder: Path) -> str:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(str(folder))
-    if not tokenizer.chat_template:
-        raise LabError(
-            f"{folder} has no chat template: name one when you start LMDeploy, for example "
-            f"lmdeploy chat {folder} --chat-template chatml."
-        )
     message = [{"role": "user", "content": "Hi"}]
     prompt = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
     if folder.name == DEFAULT and prompt != SMOLLM2_SOURCE.golden_prompt:

@@ -170,6 +170,24 @@ def _forward_in_a_thread(original: Callable) -> Callable:
     return async_forward
 
 
+@patch("lmdeploy.pytorch.messages", "HistoryLogits.get_logits")
+def _read_float32_logits(original: Callable) -> Callable:
+    """Logits of a prompt that was prefilled in chunks, in float32 too.
+
+    LMDeploy keeps them as int16 and gives the result the shape of those: right for the 16-bit
+    types that it runs in on a GPU, twice as wide as there are numbers for float32.
+    """
+
+    def get_logits(self: Any) -> Any:
+        import torch
+
+        if self._data is None or self._torch_dtype != torch.float32:
+            return original(self)
+        return torch.from_numpy(self.get_real()).view(torch.float32)
+
+    return get_logits
+
+
 @patch("lmdeploy.pytorch.engine.cache_engine.engine", "CacheEngine.__init__")
 def _say_what_was_set_up(original: Callable) -> Callable:
     """Print the KV cache's size in tokens: the number that decides what a session can hold."""

@@ -133,6 +133,22 @@ def test_perplexity_is_the_exponential_of_get_ppl(pipe_float32, reference, passa
     assert math.exp(ppl) == pytest.approx(math.exp(loss), rel=1e-3)
 
 
+@pytest.mark.parametrize("chunk", [8192, 200])
+def test_logits_of_a_whole_prompt(engine, reference, passages, chunk):
+    """`output_logits='all'`, through the one call that LMDeploy's PyTorch engine offers for it: its
+    pipeline drops the field on every device. The last row of each piece of a prefill is what its
+    sampler left behind, on every device too: divided by the default temperature."""
+    ids = passages[0]
+    with torch.no_grad():
+        expected = reference(torch.tensor([ids])).logits[0]
+    ends = [*range(chunk, len(ids), chunk), len(ids)]
+    for end in ends:
+        expected[end - 1] /= GenerationConfig().temperature
+    with engine(max_prefill_token_num=chunk) as pipe:
+        (ours,) = pipe._run(coro=pipe.async_engine.async_get_logits([ids])).result()
+    torch.testing.assert_close(ours, expected, atol=2e-3, rtol=0)
+
+
 def test_an_aborted_request_returns_its_blocks(pipe_float32):
     before = free_blocks(pipe_float32)
     session = pipe_float32.session()
