@@ -16,7 +16,7 @@ from labutils.errors import LabError
 
 COPIED_BYTES = {"cpu": 2**28, "cuda": 2**31}
 """Far more than the caches hold."""
-MATRIX_SIDE = {"cpu": 1024, "cuda": 8192}
+MATRIX_SIDE = {"cpu": 2048, "cuda": 8192}
 REPEATS = 9
 
 
