@@ -300,7 +300,7 @@ def verify(name: str) -> list[str]:
     """Check a model thoroughly; return what was found right, a line each.
 
     Hashes every file, asks LMDeploy whether an engine of this machine can run the architecture,
-    and renders a prompt through the chat template.
+    and renders a prompt through the chat template. As in lessons, code that the folder brings runs.
 
     Raises:
         LabError: the first thing that is wrong, in one sentence.
@@ -320,7 +320,7 @@ def _check_architecture(folder: Path) -> str:
     if is_active():
         from labutils.cpu.patches import refuse_unsupported_model
 
-        refuse_unsupported_model(str(folder))
+        refuse_unsupported_model(str(folder), trust_remote_code=True)
     return (config.get("architectures") or ["unknown"])[0]
 
 
@@ -328,7 +328,7 @@ def _check_chat_template(folder: Path) -> str:
     """What the template makes of one user message; for the course's model, exactly as pinned."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(str(folder))
+    tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=True)
     message = [{"role": "user", "content": "Hi"}]
     prompt = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
     if folder.name == DEFAULT and prompt != SMOLLM2_SOURCE.golden_prompt:

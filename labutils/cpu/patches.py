@@ -170,6 +170,23 @@ def _forward_in_a_thread(original: Callable) -> Callable:
     return async_forward
 
 
+@patch("lmdeploy.pytorch.nn.embedding", "ParallelEmbedding.__init__")
+def _keep_the_pad_token(original: Callable) -> Callable:
+    """The pad token's embedding as the checkpoint has it.
+
+    LMDeploy 0.18.0 sets that row to zero, on every device. Fine-tuned ChatML models often name
+    <|im_end|> as their pad token, and every prompt of theirs contains it; Transformers
+    computes with the row, so this engine does, too.
+    """
+
+    def __init__(
+        self: Any, vocab_size: int, hidden_size: int, padding_idx: int | None, *args: Any, **kw: Any
+    ) -> None:
+        original(self, vocab_size, hidden_size, None, *args, **kw)
+
+    return __init__
+
+
 @patch("lmdeploy.pytorch.messages", "HistoryLogits.get_logits")
 def _read_float32_logits(original: Callable) -> Callable:
     """Logits of a prompt that was prefilled in chunks, in float32 too.

@@ -1,0 +1,17 @@
+"""LAB_MODEL switches every lesson to another model, and the lessons reach their end."""
+
+import pytest
+from tiny import SIZE, internlm2, make
+from transformers import Qwen2Config
+
+from labutils import course
+
+
+@pytest.mark.parametrize("architecture", ["qwen2", "internlm2"])
+def test_lessons_run_on_another_architecture(tmp_path, model, monkeypatch, architecture):
+    if architecture == "qwen2":
+        folder = make(tmp_path / "tiny", Qwen2Config(**SIZE, num_key_value_heads=2), model)
+    else:
+        folder, _ = internlm2(tmp_path, model)
+    monkeypatch.setenv("LAB_MODEL", str(folder))
+    course.run(out=tmp_path / "build" / "course")
