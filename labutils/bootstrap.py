@@ -33,6 +33,8 @@ PYTHON = "%d.%d" % sys.version_info[:2]
 STAMP = "lab-setup.json"
 TORCH = "torch==2.13.0"
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
+CLASSIC = ".venv/classic"
+CLASSIC_PYTHONS = ("3.10", "3.11")  # LMDeploy 0.2.4 has packages for these
 PROBE = "import sys, urllib.request as u; u.urlopen(u.Request(sys.argv[1], method='HEAD'))"
 NO_VENV = "This Python cannot make virtual environments: run `sudo apt install python3-venv`."
 # What a .pth line runs in every Python of the environment, LMDeploy's engine processes included:
@@ -157,6 +159,9 @@ def plan(root: Path, profile: str, dev: bool) -> List[Step]:
     else:
         steps.append(locked("gpu", "LMDeploy, PyTorch, CUDA libraries, Jupyter", 8500))
     steps.append(locked("model", "SmolLM2-135M-Instruct", 100))
+    if PYTHON in CLASSIC_PYTHONS:
+        old = locked("classic", "LMDeploy 0.2.4, apart from the rest", 190)
+        steps.append(old._replace(pip=("--target", CLASSIC) + old.pip))
     if dev:
         steps.append(locked("dev", "test tools", 80))
     project = ("--no-deps", "--no-build-isolation", "-e", ".")
@@ -181,8 +186,10 @@ def write_atomically(path: Path, text: str) -> None:
 def read_stamp(root: Path) -> Dict:
     try:
         stamp = json.loads((root / ".venv" / STAMP).read_text())
+        if not (root / CLASSIC).exists():  # it may be deleted to save room, and made again
+            stamp["steps"].pop("classic", None)
         return stamp if isinstance(stamp["steps"], dict) else {"steps": {}}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {"steps": {}}
 
 
@@ -376,12 +383,23 @@ def pip_install(root: Path, step: Step, again: bool, line: Line) -> str:
     return run(root, command, line, len(pins))
 
 
+def install_classic(root: Path, step: Step, line: Line, profile: str) -> str:
+    """LMDeploy 0.2.4 in a folder of its own, from nothing."""
+    shutil.rmtree(str(root / CLASSIC), ignore_errors=True)
+    said = pip_install(root, step, False, line)
+    if profile == "cpu":  # 287 MB that load only where CUDA 11 is
+        shutil.rmtree(str(root / CLASSIC / "lmdeploy" / "lib"), ignore_errors=True)
+    return said
+
+
 def perform(root: Path, stamp: Dict, step: Step, line: Line) -> float:
     """One step, recorded before and after; returns the megabytes downloaded."""
     again, said = stamp["steps"].get(step.name, [""])[0] == "started", ""
     mark(root, stamp, step, "started")
     if step.name == "venv":
         said = make_venv(root, line)
+    elif step.name == "classic":
+        said = install_classic(root, step, line, stamp.get("profile", ""))
     elif step.pip:
         said = pip_install(root, step, again, line)
     else:
@@ -459,6 +477,11 @@ def main(arguments: List[str]) -> None:
     check_room(ROOT, due(stamp, steps))
     _lock = take_lock(ROOT)
     print(why)
+    if PYTHON not in CLASSIC_PYTHONS:
+        print(
+            "LMDeploy 0.2.4 has no package for Python %s: lesson 02 will show recorded outputs "
+            "(PYTHON=python3.11 for make runs it)." % PYTHON
+        )
     stamp, problem = usable_stamp(ROOT, identity)  # again: another set-up may have ended meanwhile
     if problem and (ROOT / ".venv").exists():
         print("Making .venv anew: %s." % problem)

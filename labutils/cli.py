@@ -36,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
     _add_model(commands)
     _add_notebooks(commands)
     _add_bench(commands)
+    _add_classic(commands)
     return top
 
 
@@ -76,6 +77,10 @@ def _add_model(commands: argparse._SubParsersAction) -> None:
     verify = _add(actions, "verify", "Check files, architecture and chat template of a model.")
     verify.add_argument("name", help="registry name or folder")
     verify.set_defaults(run=_model_verify)
+    back = _add(actions, "from-workspace", "Turn a converted model into a Hugging Face folder.")
+    back.add_argument("workspace", help="what lmdeploy convert wrote")
+    back.add_argument("folder", help="the new folder")
+    back.set_defaults(run=_model_from_workspace)
 
 
 def _model_list(args: argparse.Namespace) -> None:
@@ -101,6 +106,36 @@ def _model_verify(args: argparse.Namespace) -> None:
     from labutils import models
 
     print("\n".join(models.verify(args.name)))
+
+
+def _model_from_workspace(args: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    from labutils import models
+
+    print(models.from_workspace(Path(args.workspace), Path(args.folder)))
+
+
+# --- lab classic ------------------------------------------------------------------------------
+
+
+def _add_classic(commands: argparse._SubParsersAction) -> None:
+    classic = _add(commands, "classic", "Run a command of the real LMDeploy 0.2.4.")
+    classic.add_argument(
+        "command",
+        nargs=argparse.REMAINDER,
+        metavar="lmdeploy …",
+        help="a command line of LMDeploy 0.2.4",
+    )
+    classic.set_defaults(run=_classic)
+
+
+def _classic(args: argparse.Namespace) -> int:
+    from labutils import classic
+
+    if args.command[:1] != ["lmdeploy"]:
+        raise LabError("write the command line whole: lab classic lmdeploy convert --help.")
+    return classic.main(args.command[1:])
 
 
 # --- lab notebooks ----------------------------------------------------------------------------

