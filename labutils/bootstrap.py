@@ -102,7 +102,7 @@ def check_python(version: Tuple[int, int], implementation: str, target: str) -> 
 def check_platform(system: str, machine: str) -> None:
     if (system, machine) != ("Linux", "x86_64"):
         where = "%s on %s" % (system, machine)
-        stop(2, "LMDeploy has no packages for %s: use Linux on x86-64, or WSL2 on Windows." % where)
+        stop(2, "The course does not run on %s: use Linux on x86-64, or WSL2 on Windows." % where)
 
 
 def check_room(root: Path, steps: List[Step]) -> None:

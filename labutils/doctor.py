@@ -91,7 +91,9 @@ def _platform(facts: Facts) -> Finding:
     ok = (facts.system, facts.processor) == ("Linux", "x86_64")
     wsl = ok and "microsoft" in facts.kernel.lower()
     name = f"{facts.system} on {facts.processor}" + (" (WSL2)" if wsl else "")
-    fix = "" if ok else "LMDeploy has wheels for Linux x86-64 only: use such a machine, or WSL2."
+    fix = (
+        "" if ok else "The course runs on Linux x86-64 only: use such a machine; on Windows, WSL2."
+    )
     return Finding("platform", ok, name, fix)
 
 
