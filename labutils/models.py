@@ -19,11 +19,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from labutils.errors import LabError
-from labutils.paths import BUILD
+from labutils.paths import BUILD, DATA
 from labutils.registry import MODELS, SMOLLM2_SOURCE, EmbeddedSource, Model
 
 MANIFEST = "lab-manifest.json"
 DEFAULT = "smollm2-135m"
+CHATML = DATA / "chatml.json"
+"""ChatML for LMDeploy's --chat-template, which takes a file or one of its own few names."""
 
 
 def models_dir() -> Path:
@@ -55,8 +57,8 @@ def model_path(name: str | None = None) -> str:
     if not _has_chat_template(folder):
         raise LabError(
             f"{folder} has no chat template, which every lesson needs: take the chat (instruct) "
-            "version of the model, or, if it was trained on ChatML prompts, name the template when "
-            f"you start LMDeploy yourself: lmdeploy chat {folder} --chat-template chatml."
+            "version of the model, or, if it was trained on ChatML prompts, start LMDeploy with "
+            f"one: lmdeploy chat {folder} --chat-template {CHATML}"
         )
     return str(folder)
 

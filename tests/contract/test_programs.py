@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,9 +14,29 @@ from pathlib import Path
 
 import psutil
 import pytest
+from lmdeploy import ChatTemplateConfig
 
-from labutils import LabError, terminal_chat
+from labutils import LabError, models, terminal_chat
 from labutils.models import check_folder
+
+
+def test_a_model_without_a_template_chats_with_the_one_that_the_sentence_names(
+    model, tmp_path, tokenizer
+):
+    """The cure that `model_path` names is one that LMDeploy accepts, and it is ChatML."""
+    bare = Path(shutil.copytree(model, tmp_path / "bare"))
+    (bare / models.MANIFEST).unlink()
+    (bare / "chat_template.jinja").unlink()
+    with pytest.raises(LabError) as refused:
+        models.model_path(str(bare))
+    line = str(refused.value).partition("start LMDeploy with one: ")[2].split()
+    said = terminal_chat(["Name three colours."], [*line, "--session-len", "128"])
+    assert said[0][1]
+    template = ChatTemplateConfig.from_json(line[-1]).chat_template()
+    talk = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
+    talk += [{"role": "assistant", "content": "Hello."}, {"role": "user", "content": "Why?"}]
+    expected = tokenizer.apply_chat_template(talk, tokenize=False, add_generation_prompt=True)
+    assert template.messages2prompt(talk) == expected
 
 
 def test_chat_in_a_terminal(model):
