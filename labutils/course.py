@@ -92,6 +92,9 @@ def run(
     display = _Display()
     for edition, stem in todo:
         notebook = read(root / edition / f"{stem}.ipynb")
+        if reason := why_not(notebook):
+            display.console.print(f"{edition}/{stem:25}recorded outputs: {reason}")
+            continue
         runs.append(_run_lesson(notebook, edition, stem, build, timeout, display))
         notebook.metadata.lab_run = NotebookNode(asdict(runs[-1]) | {"machine": here})
         write(notebook, build / "executed" / edition / f"{stem}.ipynb")
@@ -122,6 +125,8 @@ def execute_in_place(
     for stem in lessons(names, root=root):
         path = root / ENGLISH / f"{stem}.ipynb"
         notebook = read(path)
+        if reason := why_not(notebook):
+            raise LabError(f"{stem} cannot be executed here. {reason}")
         runs.append(_run_lesson(notebook, ENGLISH, stem, build, timeout, display))
         if runs[-1].error:
             write(notebook, build / "executed" / ENGLISH / f"{stem}.ipynb")
@@ -131,6 +136,17 @@ def execute_in_place(
     if any(each.error for each in runs):
         raise LessonsFailed(runs, f"their outputs in {build / 'executed'}")
     return changed
+
+
+def why_not(notebook: NotebookNode) -> str:
+    """Why a lesson cannot be executed here, as a sentence; '' if it can.
+
+    The tag needs-classic on a cell says that the lesson runs LMDeploy 0.2.4.
+    """
+    from labutils import classic
+
+    tags = {tag for cell in notebook.cells for tag in cell.metadata.get("tags", [])}
+    return classic.why_not() if "needs-classic" in tags else ""
 
 
 def main(names: Sequence[str] = (), *, write: bool = False) -> int:

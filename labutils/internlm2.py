@@ -59,6 +59,8 @@ def write(source: Path, target: Path, dtype: torch.dtype | None = None) -> None:
     _write_json(target / "config.json", config_of(config, dtype))
     (target / "configuration_internlm2.py").write_text(CONFIGURATION, encoding="utf-8")
     write_old_tokenizer(source, target)
+    if (source / "generation_config.json").is_file():
+        shutil.copy(source / "generation_config.json", target)
 
 
 def rename(llama: Mapping[str, torch.Tensor], kv_heads: int) -> dict[str, torch.Tensor]:
@@ -107,7 +109,7 @@ def config_of(llama: Mapping[str, Any], dtype: torch.dtype) -> dict[str, Any]:
 
 
 def write_old_tokenizer(source: Path, target: Path) -> None:
-    """Copy the tokenizer in the form of early 2024.
+    """Write the tokenizer in the form of early 2024; `target` may be `source`.
 
     Tokenizers 0.15 reads merges as text ("a b"), later ones write pairs; and Transformers 4 keeps
     the chat template in tokenizer_config.json, under a tokenizer class that it knows.
@@ -122,8 +124,6 @@ def write_old_tokenizer(source: Path, target: Path) -> None:
     if template.is_file():
         settings["chat_template"] = template.read_text(encoding="utf-8")
     _write_json(target / "tokenizer_config.json", settings)
-    if (source / "generation_config.json").is_file():
-        shutil.copy(source / "generation_config.json", target)
 
 
 def _write_json(file: Path, content: Mapping[str, Any]) -> None:

@@ -18,7 +18,7 @@ import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from labutils import course, notebooks, site
+from labutils import classic, course, notebooks, site
 from labutils.errors import LabError
 from labutils.notebook_checks import check, read_glossary
 from labutils.paths import ROOT
@@ -622,3 +622,18 @@ def test_nbval_notices_a_dead_kernel_within_seconds(tmp_path: Path) -> None:
     assert status == 1
     assert "The kernel died while it ran this cell." in said
     assert seconds < 20
+
+
+def test_a_lesson_that_needs_the_old_lmdeploy_shows_recorded_outputs_without_it(
+    root, tmp_path, monkeypatch, capsys
+):
+    tagged = load(root, "en")
+    tagged.cells[1].metadata.tags = ["needs-classic"]
+    save(tagged, root)
+    monkeypatch.setattr(classic, "why_not", lambda: "It has no package for this Python.")
+    index = course.run(root=root, out=tmp_path / "build" / "course")
+    said = capsys.readouterr().err
+    assert "recorded outputs: It has no package for this Python." in said
+    assert "was not run here" in (index.parent / "en" / "00_cache.html").read_text()
+    with pytest.raises(LabError, match="00_cache cannot be executed here. It has no package"):
+        course.execute_in_place(root=root, build=tmp_path / "build")
