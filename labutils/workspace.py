@@ -168,7 +168,7 @@ def tree(folder: Path) -> Iterator[str]:
         elif path.is_dir():
             yield f"{indent}{path.name}/"
         else:
-            yield f"{indent}{path.name:<40} {path.stat().st_size:>12,}"
+            yield f"{indent + path.name:<44}{path.stat().st_size:>14,}"
 
 
 def to_folder(workspace: Workspace, folder: Path) -> None:
