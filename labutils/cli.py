@@ -34,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     _add_doctor(commands)
     _add_model(commands)
+    _add_commands(commands)
     _add_notebooks(commands)
     _add_bench(commands)
     _add_classic(commands)
@@ -136,6 +137,29 @@ def _classic(args: argparse.Namespace) -> int:
     if args.command[:1] != ["lmdeploy"]:
         raise LabError("write the command line whole: lab classic lmdeploy convert --help.")
     return classic.main(args.command[1:])
+
+
+# --- lab commands -----------------------------------------------------------------------------
+
+
+def _add_commands(commands: argparse._SubParsersAction) -> None:
+    group = _add(commands, "commands", "LMDeploy command lines of any release since 0.0.13.")
+    actions = group.add_subparsers(required=True, metavar="ACTION")
+    explain = _add(actions, "explain", "Say what a command line did and what to type now.")
+    explain.add_argument("line", help='in quotes: "lmdeploy chat turbomind ./workspace"')
+    explain.add_argument("--language", choices=("en", "zh"), default="en", help="of the sentences")
+    explain.add_argument("--json", action="store_true", help="print JSON")
+    explain.set_defaults(run=_commands_explain)
+
+
+def _commands_explain(args: argparse.Namespace) -> None:
+    from labutils import commands
+
+    found = commands.explain(args.line)
+    if args.json:
+        print(json.dumps(found.report(args.language), indent=1, ensure_ascii=False))
+    else:
+        print("\n".join(found.lines(args.language)))
 
 
 # --- lab notebooks ----------------------------------------------------------------------------

@@ -158,8 +158,9 @@ def test_the_machine_chooses_the_profile(driver, profile, reason, monkeypatch):
     assert bootstrap.choose_profile({"LAB_PROFILE": "gpu"})[0] == "gpu"
 
 
-def test_plan():
+def test_plan(monkeypatch):
     root = SOURCE.parent.parent
+    monkeypatch.setattr(bootstrap, "PYTHON", "3.12")
     cpu, gpu, dev = (
         bootstrap.plan(root, profile, dev)
         for profile, dev in [("cpu", False), ("gpu", False), ("cpu", True)]
@@ -168,7 +169,11 @@ def test_plan():
     assert names == ["venv", "torch", "cpu", "lmdeploy", "model", "project", "hook"]
     assert [step.name for step in gpu] == ["venv", "gpu", "model", "project", "hook"]
     assert [step for step in dev if step not in cpu] == [dev[5]] and dev[5].name == "dev"
-    assert all("--require-hashes" in step.pip for step in cpu + gpu if "-r" in step.pip)
+    monkeypatch.setattr(bootstrap, "PYTHON", "3.11")
+    for profile, before in [("cpu", cpu), ("gpu", gpu)]:
+        now = bootstrap.plan(root, profile, False)
+        assert [step.name for step in now if step not in before] == ["classic"]
+    assert all("--require-hashes" in step.pip for step in cpu + now if "-r" in step.pip)
 
 
 def test_torch_comes_from_the_index_that_is_named_or_answers(tmp_path, monkeypatch):
@@ -190,6 +195,16 @@ def stamped(root: Path, state: str = "done") -> dict:
     bootstrap.mark(root, stamp, VENV, "done")
     bootstrap.mark(root, stamp, LOCK, state)
     return stamp
+
+
+def test_a_deleted_old_lmdeploy_is_due_again(tmp_path):
+    stamp = stamped(tmp_path)
+    classic = bootstrap.Step("classic", "LMDeploy 0.2.4", 1, b"")
+    (tmp_path / bootstrap.CLASSIC).mkdir()
+    bootstrap.mark(tmp_path, stamp, classic, "done")
+    assert bootstrap.due(bootstrap.read_stamp(tmp_path), [VENV, classic]) == []
+    (tmp_path / bootstrap.CLASSIC).rmdir()
+    assert bootstrap.due(bootstrap.read_stamp(tmp_path), [VENV, classic]) == [classic]
 
 
 def test_finished_steps_are_skipped(tmp_path):
