@@ -15,8 +15,9 @@ from pathlib import Path
 def refuse(name: str) -> None:
     """What `_turbomind` does in CUDA and nothing here can do."""
     raise SystemExit(  # on a line of its own, below LMDeploy's progress bar
-        f"\nLMDeploy 0.2.4 calls _turbomind.{name}, which rearranges 4-bit weights on a GPU. Without "
-        "one it would write zeros and say nothing, so it stops here: convert unquantized weights."
+        f"\nLMDeploy 0.2.4 calls _turbomind.{name}, which rearranges 4-bit weights on a GPU. "
+        "Without one it would write zeros and say nothing, so it stops here: convert "
+        "unquantized weights."
     )
 
 
