@@ -6,6 +6,7 @@ something to pass over. What the CPU device cannot do is refused here, before an
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import functools
 import importlib.machinery
@@ -168,6 +169,37 @@ def _forward_in_a_thread(original: Callable) -> Callable:
         return await asyncio.get_running_loop().run_in_executor(worker, step)
 
     return async_forward
+
+
+class _OutlivingCondition:
+    """A condition whose server may be gone by the time it is released."""
+
+    def __init__(self, condition: Any) -> None:
+        self.condition = condition
+        self.notify = condition.notify
+
+    def __enter__(self) -> Any:
+        return self.condition.__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        with contextlib.suppress(EOFError, ConnectionError):
+            self.condition.__exit__(*error)
+
+
+@patch("lmdeploy.pytorch.engine.mp_engine.zmq_engine", "ZMQMPEngine._mp_proc")
+def _start_on_a_busy_machine(original: Callable) -> Callable:
+    """Let a server's engine process live through its own start.
+
+    It tells its parent the port and releases a shared lock; the parent, once it knows the port,
+    shuts down the process that keeps the lock. On two busy cores that often comes before the
+    answer to the release, and LMDeploy 0.18.0's engine then dies of an EOFError.
+    """
+
+    @functools.wraps(original)
+    def _mp_proc(shared_dict: Any, condition: Any, *args: Any, **kwargs: Any) -> None:
+        original(shared_dict, _OutlivingCondition(condition), *args, **kwargs)
+
+    return staticmethod(_mp_proc)
 
 
 @patch("lmdeploy.pytorch.nn.embedding", "ParallelEmbedding.__init__")

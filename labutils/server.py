@@ -1,0 +1,330 @@
+"""The real `lmdeploy serve api_server` and `serve proxy`, started and ended without a trace.
+
+    with api_server(model) as server:
+        server.client().chat.completions.create(model=server.model, messages=…)
+
+A server gets a free port on 127.0.0.1, writes its log to a file, and counts as started when
+`/health` says 200 *and* one real completion has come back. It ends with the block, with `close()`
+and with the Python process, also when that is killed. Whatever stays behind all the same, the next
+start finds and ends: its own orphans, never anyone else's.
+"""
+
+import atexit
+import contextlib
+import ctypes
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import psutil
+
+from labutils.commands import command
+from labutils.cpu import activate
+from labutils.errors import LabError
+from labutils.paths import BUILD
+
+if TYPE_CHECKING:
+    from openai import OpenAI
+
+RUNNING = BUILD / "servers"
+"""A note for each running server, and its log."""
+START_SECONDS = 300.0
+END_SECONDS = 20.0
+PR_SET_PDEATHSIG = 1
+
+
+@dataclass
+class Server:
+    """A running `lmdeploy serve …`; use it in a `with` block, or call `close()`."""
+
+    url: str
+    """http://ADDRESS:PORT, without /v1."""
+    command: list[str]
+    log: Path
+    model: str = ""
+    """The name that requests use; '' for a proxy."""
+    api_key: str = ""
+    process: subprocess.Popen = field(repr=False, default=None)
+
+    def client(self) -> "OpenAI":
+        """An `openai` client of this server."""
+        from openai import OpenAI
+
+        return OpenAI(base_url=f"{self.url}/v1", api_key=self.api_key or "none", max_retries=0)
+
+    def health(self) -> int:
+        """The status that /health answers with; 0 when nothing answers."""
+        try:
+            return httpx.get(f"{self.url}/health", timeout=10).status_code
+        except httpx.HTTPError:
+            return 0
+
+    def forwarding(self) -> str:
+        """What to type on a laptop to reach this server on an InternStudio machine."""
+        port = self.url.rpartition(":")[2]
+        return f"ssh -CN -L {port}:127.0.0.1:{port} root@ssh.intern-ai.org.cn -p YOUR_SSH_PORT"
+
+    def reason(self) -> str:
+        """Why the log says that it ended: its first error, else its last line.
+
+        The engine is a process of its own, so the first error is the cause, and the last one only
+        says that the engine is gone.
+        """
+        said = self.log.read_text(encoding="utf-8", errors="replace")
+        errors = re.findall(r"^(?:[\w.]*\.)?\w*(?:Error|Exception): .*", said, re.M)
+        lines = [line.strip() for line in said.splitlines() if line.strip()]
+        return [*errors, *lines[-1:], "it printed nothing"][0].rstrip(".")
+
+    def close(self) -> None:
+        """End the server and everything that it started; harmless when it has ended already."""
+        end_group(self.process.pid, self.process.poll)
+        _note(self.process.pid).unlink(missing_ok=True)
+
+    def __enter__(self) -> "Server":
+        return self
+
+    def __exit__(
+        self, kind: type | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def api_server(
+    model: str,
+    *,
+    port: int | None = None,
+    name: str = "127.0.0.1",
+    api_key: str = "",
+    start_seconds: float = START_SECONDS,
+    **options: Any,
+) -> Server:
+    """Start `lmdeploy serve api_server` and wait until it answers.
+
+    Args:
+        model: model folder.
+        port: TCP port; None takes a free one.
+        name: the address that it listens on; 0.0.0.0 lets everybody in.
+        api_key: a key that requests must carry; '' for none.
+        start_seconds: how long it may take to answer.
+        options: further options of the command, such as session_len or quant_policy.
+
+    Raises:
+        LabError: the port is taken, LMDeploy has no such option, or the server ended or did not
+            answer in time; with its last words.
+    """
+    options.setdefault("model_name", Path(model).name)
+    if api_key:
+        options["api_keys"] = api_key
+    server = _start("serve api_server", (model,), name, port, options, api_key)
+    server.model = options["model_name"]
+    _wait(server, lambda: server.health() == 200 and _completes(server), start_seconds)
+    return server
+
+
+def proxy(
+    servers: Sequence[Server] = (),
+    *,
+    port: int | None = None,
+    name: str = "127.0.0.1",
+    start_seconds: float = 60.0,
+    **options: Any,
+) -> Server:
+    """Start `lmdeploy serve proxy` in front of `servers`, and wait until it knows them.
+
+    Raises:
+        LabError: as for `api_server`, or a server could not be added.
+    """
+    # Otherwise it keeps its nodes in a file inside the installed package, for ever.
+    options.setdefault("disable_cache_status", True)
+    running = _start("serve proxy", (), name, port, options, "")
+    _wait(running, lambda: _get(f"{running.url}/nodes/status") is not None, start_seconds)
+    for server in servers:
+        answer = httpx.post(f"{running.url}/nodes/add", json={"url": server.url}, timeout=30)
+        if answer.status_code != 200 or server.url not in (_get(f"{running.url}/nodes/status")):
+            running.close()
+            raise LabError(f"The proxy does not take {server.url}: {answer.text[:200]}")
+    running.model = servers[0].model if servers else ""
+    return running
+
+
+# --- starting ------------------------------------------------------------------------------------
+
+
+def _start(
+    what: str,
+    words: tuple[str, ...],
+    name: str,
+    port: int | None,
+    options: dict[str, Any],
+    api_key: str,
+) -> Server:
+    """Start the process in a session of its own, and note that it is ours."""
+    end_orphans()
+    port = _free_port(name, port)
+    exact = options.get("dtype") == "float32" and activate.is_active()
+    if exact:  # what the CPU device adds to LMDeploy's own choices
+        options = {**options, "dtype": None}
+    line = command(what, *words, server_name=name, server_port=port, **options)
+    line += ["--dtype", "float32"] if exact else []
+    RUNNING.mkdir(parents=True, exist_ok=True)
+    log = RUNNING / f"{what.split()[-1]}-{port}.log"
+    program = [str(Path(sys.executable).with_name(line[0])), *line[1:]]
+    with log.open("w", encoding="utf-8") as output:
+        process = subprocess.Popen(
+            program,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_end_with_parent,
+        )
+    server = Server(f"http://{name}:{port}", line, log, api_key=api_key, process=process)
+    _write_note(server)
+    atexit.register(server.close)
+    return server
+
+
+def _end_with_parent() -> None:
+    """In the child: be terminated when the process that started it dies, however it dies."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored by inheritance
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _free_port(name: str, asked: int | None) -> int:
+    """The port asked for, if nobody listens on it, or a free one."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((name, asked or 0))
+        except OSError as error:
+            raise LabError(
+                f"Port {asked} of {name} is taken: end what uses it, or leave port out to get a "
+                "free one."
+            ) from error
+        return probe.getsockname()[1]
+
+
+def _wait(server: Server, ready: Callable[[], bool], seconds: float) -> None:
+    """Wait until it is ready; end it and raise LabError if it ends or takes too long."""
+    deadline = time.monotonic() + seconds
+    try:
+        while not ready():
+            if server.process.poll() is not None:
+                raise LabError(f"The server ended: {server.reason()} (see {server.log}).")
+            if time.monotonic() > deadline:
+                raise LabError(f"The server did not answer in {seconds:.0f} s, see {server.log}.")
+            time.sleep(0.3)
+    except BaseException:  # Ctrl-C as well
+        server.close()
+        raise
+
+
+def _completes(server: Server) -> bool:
+    """Whether one real completion comes back; /health alone is answered too early."""
+    body = {"model": server.model, "prompt": "Hi", "max_tokens": 1}
+    headers = {"Authorization": f"Bearer {server.api_key}"} if server.api_key else {}
+    with contextlib.suppress(httpx.HTTPError):
+        answer = httpx.post(f"{server.url}/v1/completions", json=body, headers=headers, timeout=60)
+        return answer.status_code == 200
+    return False
+
+
+def _get(url: str) -> Any:
+    """A JSON answer, or None when there is none."""
+    with contextlib.suppress(httpx.HTTPError, ValueError):
+        answer = httpx.get(url, timeout=10)
+        return answer.json() if answer.status_code == 200 else None
+    return None
+
+
+# --- ending --------------------------------------------------------------------------------------
+
+
+def end_group(leader: int, ended: Callable[[], object]) -> None:
+    """Ask a process group to end, then make sure, and wait until all of it is gone.
+
+    Args:
+        leader: the process that leads the group.
+        ended: collects the leader's exit status, as Popen.poll does.
+    """
+    for number, seconds in ((signal.SIGINT, END_SECONDS), (signal.SIGKILL, 5.0)):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(leader, number)
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            ended()
+            if not group(leader):
+                return
+            time.sleep(0.1)
+
+
+def group(leader: int) -> list[int]:
+    """The living processes of a group; a zombie lives no more."""
+    found = []
+    for process in psutil.process_iter(["pid", "status"]):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if process.info["status"] != "zombie" and os.getpgid(process.pid) == leader:
+                found.append(process.pid)
+    return found
+
+
+def end_orphans() -> int:
+    """End servers whose owner died without ending them; how many there were.
+
+    A note names the server and its owner by process id and start time, so that a process which
+    merely has the same number today is left alone.
+    """
+    count = 0
+    for note in RUNNING.glob("*.json"):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            said = json.loads(note.read_text(encoding="utf-8"))
+            if _lives(said["owner"]):
+                continue
+            leader = said["server"][0]
+            # The leader may be gone while the rest of its group, LMDeploy's engine, goes on.
+            if not _is_someone_else(said["server"]) and group(leader):
+                end_group(leader, lambda: None)
+                count += 1
+            note.unlink(missing_ok=True)
+    return count
+
+
+def _is_someone_else(identity: list[float]) -> bool:
+    """Whether the process number belongs to another process now."""
+    try:
+        return psutil.Process(int(identity[0])).create_time() != identity[1]
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _note(pid: int) -> Path:
+    return RUNNING / f"{pid}.json"
+
+
+def _write_note(server: Server) -> None:
+    said = {"server": _identity(server.process.pid), "owner": _identity(os.getpid())}
+    _note(server.process.pid).write_text(json.dumps(said), encoding="utf-8")
+
+
+def _identity(pid: int) -> list[float]:
+    """A process by its number and its start time."""
+    return [pid, psutil.Process(pid).create_time()]
+
+
+def _lives(identity: list[float]) -> bool:
+    try:
+        process = psutil.Process(int(identity[0]))
+        return process.create_time() == identity[1] and process.status() != "zombie"
+    except psutil.NoSuchProcess:
+        return False

@@ -1,0 +1,211 @@
+"""Servers start with proof, end without a trace, and say in one sentence what went wrong."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import httpx
+import openai
+import psutil
+import pytest
+
+from labutils import LabError, server
+from labutils.server import Server, api_server, end_orphans, group, proxy
+
+CHAT = {"messages": [{"role": "user", "content": "Name three colours."}], "max_tokens": 8}
+
+
+@pytest.fixture(scope="module")
+def running(model) -> Iterator[Server]:
+    with api_server(model, session_len=1024, model_name="smollm2") as started:
+        yield started
+
+
+def is_free(url: str) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        address, port = url.removeprefix("http://").split(":")
+        return probe.connect_ex((address, int(port))) != 0
+
+
+def our_notes() -> set[str]:
+    """The servers that this process has noted as its own."""
+    notes = {note.name: json.loads(note.read_text()) for note in server.RUNNING.glob("*.json")}
+    return {name for name, said in notes.items() if said["owner"][0] == os.getpid()}
+
+
+def eventually(condition, seconds: float = 30.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return condition()
+
+
+def test_a_started_server_answers_and_an_ended_one_leaves_nothing(model):
+    with api_server(model, session_len=512) as started:
+        assert started.health() == 200
+        assert started.command[:3] == ["lmdeploy", "serve", "api_server"]
+        answer = started.client().chat.completions.create(model=started.model, **CHAT)
+        assert answer.usage.completion_tokens > 0
+        leader = started.process.pid
+        assert len(group(leader)) > 1, "LMDeploy's engine is a process of its own"
+    assert group(leader) == []
+    assert started.health() == 0 and is_free(started.url)
+    assert not list(server.RUNNING.glob(f"{leader}.json"))
+    assert started.log.is_file()
+    started.close()  # once more is harmless
+
+
+def test_an_error_inside_the_block_ends_the_server_too(model):
+    with pytest.raises(ZeroDivisionError), api_server(model, session_len=512) as started:
+        leader = started.process.pid
+        1 / 0  # noqa: B018
+    assert group(leader) == []
+
+
+def test_a_taken_port():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(LabError, match=f"Port {port} of 127.0.0.1 is taken: end what uses it"):
+            proxy(port=port)
+
+
+def test_an_option_that_lmdeploy_does_not_have(model):
+    with pytest.raises(LabError, match="no option quant_polcy: did you mean quant_policy"):
+        api_server(model, quant_polcy=8)
+
+
+def test_a_server_that_cannot_start_says_why_and_leaves_nothing(model):
+    before = {p.pid for p in psutil.process_iter()}
+    with pytest.raises(LabError, match=r"The server ended: .*tp=2 needs several GPUs"):
+        api_server(model, tp=2)
+    mine = [p for p in psutil.process_iter(["cmdline"]) if p.pid not in before]
+    assert not [p for p in mine if "api_server" in " ".join(p.info["cmdline"] or [])]
+
+
+def test_a_server_that_takes_too_long_is_ended(model):
+    before = our_notes()
+    with pytest.raises(LabError, match="did not answer in 1 s, see .*log"):
+        api_server(model, start_seconds=1)
+    assert our_notes() == before
+
+
+OWNER = """
+import sys, time
+from labutils import model_path
+from labutils.server import api_server
+server = api_server(model_path("smollm2-135m"), session_len=512)
+print(server.process.pid, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_server_ends_with_the_process_that_started_it(number):
+    """SIGKILL is what a kernel restart in the end comes to."""
+    owner = subprocess.Popen(
+        [sys.executable, "-c", OWNER], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    leader = int(owner.stdout.readline())
+    assert group(leader)
+    owner.send_signal(number)
+    owner.wait(60)
+    assert eventually(lambda: not group(leader)), "the server outlived its owner"
+    end_orphans()
+    assert not list(server.RUNNING.glob(f"{leader}.json"))
+
+
+def test_a_restarted_kernel_ends_its_own_orphans_and_no_one_elses(model, running):
+    owner = subprocess.Popen(
+        [sys.executable, "-c", OWNER], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    leader = int(owner.stdout.readline())
+    # Both at once, as when the machine runs out of memory: nobody is left to end the engine.
+    owner.kill()
+    os.kill(leader, signal.SIGKILL)
+    owner.wait(30)
+    assert eventually(lambda: leader not in group(leader), 10)
+    assert group(leader), "without its leader the engine goes on"
+    assert end_orphans() == 1
+    assert group(leader) == []
+    assert running.health() == 200, "somebody else's server is left alone"
+    assert end_orphans() == 0
+
+
+def test_the_engine_process_killed(model):
+    """What /health says when the engine is gone, and that nothing stays."""
+    with api_server(model, session_len=512) as started:
+        leader = started.process.pid
+        engine = next(
+            child
+            for child in psutil.Process(leader).children()
+            if "spawn_main" in " ".join(child.cmdline())
+        )
+        engine.kill()
+        assert eventually(lambda: started.health() != 200)
+    assert group(leader) == []
+    assert is_free(started.url)
+
+
+# --- bad requests --------------------------------------------------------------------------------
+
+
+def test_an_unknown_model_is_404(running):
+    with pytest.raises(openai.NotFoundError, match="no-such-model"):
+        running.client().chat.completions.create(model="no-such-model", **CHAT)
+
+
+def test_a_context_too_long_is_refused_and_the_server_goes_on(running):
+    long = {"messages": [{"role": "user", "content": "word " * 3000}], "max_tokens": 8}
+    with pytest.raises(openai.BadRequestError):
+        running.client().chat.completions.create(model="smollm2", **long)
+    assert running.client().chat.completions.create(model="smollm2", **CHAT).choices
+
+
+def test_malformed_json_is_400(running):
+    answer = httpx.post(
+        f"{running.url}/v1/chat/completions",
+        content='{"model": "smollm2", "messages": [',
+        headers={"content-type": "application/json"},
+    )
+    assert answer.status_code == 400
+
+
+def test_a_wrong_key_is_401(model):
+    with api_server(model, session_len=512, api_key="secret") as started:
+        assert started.client().models.list().data
+        with pytest.raises(openai.AuthenticationError):
+            openai.OpenAI(base_url=f"{started.url}/v1", api_key="wrong").models.list()
+
+
+def test_a_client_that_goes_away_leaves_the_engine_free(running):
+    """Its request is aborted: a long one that nobody reads would otherwise run on."""
+    client = running.client()
+    endless = {**CHAT, "max_tokens": 900, "extra_body": {"ignore_eos": True}}
+    for _ in range(3):
+        stream = client.chat.completions.create(model="smollm2", stream=True, **endless)
+        next(iter(stream))
+        stream.close()
+    start = time.monotonic()
+    client.chat.completions.create(model="smollm2", **CHAT)
+    alone = time.monotonic() - start
+    assert eventually(lambda: running_requests(running) == 0, 60), alone
+
+
+def running_requests(started: Server) -> int:
+    """Requests that the engine has in hand, by its own metrics."""
+    text = httpx.get(f"{started.url}/metrics", follow_redirects=True).text
+    values = [
+        float(line.split()[-1])
+        for line in text.splitlines()
+        if line.startswith(("lmdeploy:num_requests_running", "lmdeploy:num_running_reqs"))
+    ]
+    assert values, text[:500]
+    return int(sum(values))
