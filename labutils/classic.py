@@ -135,6 +135,11 @@ def _check_model(model: Path) -> None:
         )
     heads = config.get("num_attention_heads", 1)
     head_dim = config.get("head_dim") or config.get("hidden_size", 0) // heads
+    if config.get("hidden_size", 128 * heads) != 128 * heads and head_dim == 128:
+        raise LabError(
+            f"{model} has {heads} heads and hidden size {config['hidden_size']}; LMDeploy "
+            f"{VERSION} counts its heads as hidden size / 128 and would convert it into nonsense."
+        )
     if head_dim != 128:
         raise LabError(
             f"{model} has head_dim {head_dim}, and LMDeploy {VERSION} takes every head to have 128 "

@@ -167,6 +167,12 @@ def test_no_torch_dtype(small, tmp_path):
         convert(small, tmp_path)
 
 
+def test_a_hidden_size_by_which_the_tool_would_count_other_heads(small, tmp_path):
+    change_config(small, head_dim=128, num_attention_heads=4)
+    with pytest.raises(LabError, match="4 heads and hidden size 256; .* counts its heads as"):
+        convert(small, tmp_path)
+
+
 def test_no_tokenizer(small, tmp_path):
     arguments = ("convert", "internlm2-chat-7b", str(small))
     with pytest.raises(LabError, match="no tokenizer file: name one with --tokenizer-path"):
