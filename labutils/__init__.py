@@ -7,6 +7,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "LabError": "labutils.errors",
+    "chat_panel": "labutils.chat.panel",
     "copy_bandwidth": "labutils.limits",
     "engine_config": "labutils.device",
     "find_device": "labutils.device",

@@ -36,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
     _add_model(commands)
     _add_commands(commands)
     _add_notebooks(commands)
+    _add_chat(commands)
     _add_bench(commands)
     _add_classic(commands)
     return top
@@ -207,6 +208,23 @@ def _notebooks_check(args: argparse.Namespace) -> int:
     else:
         print("\n".join(map(str, findings)) or "Both editions are in order.")
     return 1 if findings else 0
+
+
+# --- lab chat ---------------------------------------------------------------------------------
+
+
+def _add_chat(commands: argparse._SubParsersAction) -> None:
+    chat = _add(commands, "chat", "Chat with a model on a page in the browser; Ctrl-C ends it.")
+    chat.add_argument("--model", default=None, help="registry name or folder")
+    chat.add_argument("--port", type=int, default=None, help="of the page; none takes a free one")
+    chat.add_argument("--language", choices=("en", "zh"), default="en", help="of the page")
+    chat.set_defaults(run=_chat)
+
+
+def _chat(args: argparse.Namespace) -> None:
+    from labutils.chat import page
+
+    page.main(args.model, args.port, args.language)
 
 
 # --- lab bench --------------------------------------------------------------------------------

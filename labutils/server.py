@@ -171,7 +171,7 @@ def _start(
 ) -> Server:
     """Start the process in a session of its own, and note that it is ours."""
     end_orphans()
-    port = _free_port(name, port)
+    port = free_port(name, port)
     exact = options.get("dtype") == "float32" and activate.is_active()
     if exact:  # what the CPU device adds to LMDeploy's own choices
         options = {**options, "dtype": None}
@@ -187,7 +187,7 @@ def _start(
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=_end_with_parent,
+            preexec_fn=end_with_parent,
         )
     server = Server(f"http://{name}:{port}", line, log, api_key=api_key, process=process)
     _write_note(server)
@@ -195,14 +195,18 @@ def _start(
     return server
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """In the child: be terminated when the process that started it dies, however it dies."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored by inheritance
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _free_port(name: str, asked: int | None) -> int:
-    """The port asked for, if nobody listens on it, or a free one."""
+def free_port(name: str, asked: int | None) -> int:
+    """The port asked for, if nobody listens on it, or a free one.
+
+    Raises:
+        LabError: the port asked for is taken.
+    """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -1,0 +1,163 @@
+"""The chat panel, driven in a browser as a student drives it."""
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+import psutil
+import pytest
+from serving import listens
+
+BUILD = Path(__file__).parents[2] / "build"
+CELLS = (
+    "from labutils import chat_panel, model_path\n"
+    "from labutils.server import api_server\n\n"
+    "server = api_server(model_path('smollm2-135m'), session_len=2048)\n"
+    "print(server.url)",
+    "panel = chat_panel(server)\npanel",
+    "server.close()\nprint('closed')",
+)
+STORY = "Write a long story about the sea."
+
+
+def write_notebook(path: Path) -> None:
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in CELLS])
+    book.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
+    nbformat.write(book, path)
+
+
+def run_cell(page, number: int, seconds: float = 120) -> None:
+    """Run a cell with Shift+Enter, as often as JupyterLab, still busy loading, loses the key."""
+    prompt = page.locator(".jp-CodeCell").nth(number).locator(".jp-InputPrompt")
+
+    def starts() -> bool:
+        prompt.click()
+        page.keyboard.press("Shift+Enter")
+        page.wait_for_timeout(1500)
+        return "[ ]" not in prompt.text_content()
+
+    wait_for(starts)
+    wait_for(lambda: re.search(r"\[\d+\]", prompt.text_content()), seconds)
+
+
+def picture(page, name: str) -> None:
+    (BUILD / "screenshots").mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=BUILD / "screenshots" / f"{name}.png")
+
+
+def transcript(page) -> str:
+    return page.locator("[role=log]").last.text_content()
+
+
+def elsewhere(page) -> list[str]:
+    """The addresses on other machines that the page asked for."""
+    return [url for url in page.asked if re.match(r"\w+://(?!127\.0\.0\.1:)", url)]
+
+
+def wait_for(what, seconds: float = 60):
+    deadline = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return found
+
+
+def say(page, text: str) -> None:
+    box = page.get_by_placeholder("Type a message, then press Enter")
+    box.fill(text)
+    box.press("Enter")
+
+
+def set_max_tokens(page, count: int) -> None:
+    box = page.get_by_role("spinbutton", name="max tokens")
+    box.fill(str(count))
+    box.press("Tab")
+
+
+def chat(page, name: str) -> None:
+    """Hold a conversation in the panel: one whole answer, one that is stopped."""
+    set_max_tokens(page, 40)
+    say(page, STORY)
+    early = wait_for(lambda: re.search(r"smollm2-135m: (.+)▍", transcript(page), re.S))[1]
+    counters = page.locator("code", has_text=re.compile(r"completion \d+ tokens · TTFT \d"))
+    counters.wait_for()
+    whole = transcript(page)
+    assert STORY in whole and "▍" not in whole
+    assert early in whole and len(whole.split("smollm2-135m: ")[1]) > len(early), "it streamed"
+    assert re.fullmatch(
+        r"prompt \d+ tokens · completion \d+ tokens · TTFT [\d.]+ s · [\d.]+ tokens/s",
+        counters.text_content(),
+    )
+    picture(page, name)
+    set_max_tokens(page, 1500)
+    say(page, STORY)
+    wait_for(lambda: re.search(r"smollm2-135m: .*smollm2-135m: .+▍", transcript(page), re.S))
+    page.get_by_role("button", name="Stop", exact=True).click()
+    page.locator("[role=log] i", has_text="(stopped)").wait_for()
+    assert page.get_by_role("button", name="Send", exact=True).is_enabled()
+
+
+@pytest.mark.timeout(400)
+def test_a_student_chats_in_jupyterlab(page, lab):
+    url, folder = lab
+    write_notebook(folder / "chat.ipynb")
+    page.goto(f"{url}/lab/tree/chat.ipynb")
+    page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for()
+    run_cell(page, 0, 300)
+    server = re.search(r"127\.0\.0\.1:(\d+)", page.locator(".jp-OutputArea").first.text_content())
+    assert listens(int(server[1]))
+    run_cell(page, 1)
+    chat(page, "chat_panel")
+    run_cell(page, 2)
+    assert not listens(int(server[1]))
+    say(page, "Are you there?")
+    alert = page.locator("[role=alert]")
+    alert.wait_for()
+    assert re.fullmatch(
+        r"⚠ No server answers at http://\S+/v1/: start it again.", alert.inner_text()
+    )
+    picture(page, "chat_panel_error")
+    page.get_by_role("button", name="Clear", exact=True).click()
+    wait_for(lambda: transcript(page) == "")
+    assert not elsewhere(page), "the page works without a network"
+
+
+@pytest.fixture
+def command(jupyter_env, tmp_path) -> Iterator[tuple[subprocess.Popen, str]]:
+    """`lab chat` as typed in a terminal, and the address that it printed."""
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "labutils.cli", "chat", "--model", "smollm2-135m"],
+        env={**jupyter_env, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        lines = (re.search(r"http://127\.0\.0\.1:\d+/", line) for line in process.stdout)
+        yield process, next(found[0] for found in lines if found)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+
+
+@pytest.mark.timeout(400)
+def test_the_page_of_lab_chat(page, command, tmp_path):
+    process, url = command
+    started = psutil.Process(process.pid).children(recursive=True)
+    page.goto(url)
+    page.get_by_placeholder("Type a message, then press Enter").wait_for()
+    chat(page, "chat_page")
+    assert not elsewhere(page), "the page works without a network"
+    started = {*started, *psutil.Process(process.pid).children(recursive=True)}
+    assert any("ipykernel" in " ".join(each.cmdline()) for each in started if each.is_running())
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    psutil.wait_procs(started, 10)
+    assert not [each for each in started if each.is_running()]
+    assert not listens(int(url.rstrip("/").rpartition(":")[2]))
+    assert not list(tmp_path.glob("lab-chat-*"))
