@@ -176,7 +176,7 @@ def key(step: Step) -> str:
 def write_atomically(path: Path, text: str) -> None:
     """All of the new text or all of the old, whatever happens meanwhile."""
     new = path.with_name(path.name + ".new")
-    with new.open("w") as file:
+    with new.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

@@ -18,18 +18,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from labutils.bootstrap import CLASSIC_PYTHONS, PYTHON
 from labutils.errors import LabError
 
 VERSION = "0.2.4"
 FOLDER = Path(sys.prefix) / "classic"
-PYTHONS = ((3, 10), (3, 11))
 
 
 def why_not() -> str:
     """Why 0.2.4 cannot run here, as one sentence; '' if it can."""
-    if sys.version_info[:2] not in PYTHONS:
+    if PYTHON not in CLASSIC_PYTHONS:
         return (
-            f"LMDeploy {VERSION} has packages for Python 3.10 and 3.11 only: "
+            f"LMDeploy {VERSION} has packages for Python {' and '.join(CLASSIC_PYTHONS)} only: "
             "make run PYTHON=python3.11 sets the course up with that."
         )
     if not (FOLDER / "lmdeploy" / "version.py").is_file():
@@ -135,15 +135,15 @@ def _check_model(model: Path) -> None:
         )
     heads = config.get("num_attention_heads", 1)
     head_dim = config.get("head_dim") or config.get("hidden_size", 0) // heads
-    if config.get("hidden_size", 128 * heads) != 128 * heads and head_dim == 128:
-        raise LabError(
-            f"{model} has {heads} heads and hidden size {config['hidden_size']}; LMDeploy "
-            f"{VERSION} counts its heads as hidden size / 128 and would convert it into nonsense."
-        )
     if head_dim != 128:
         raise LabError(
             f"{model} has head_dim {head_dim}, and LMDeploy {VERSION} takes every head to have 128 "
             "dimensions: it would convert the model without a word into one that talks nonsense."
+        )
+    if config.get("hidden_size", 128 * heads) != 128 * heads:
+        raise LabError(
+            f"{model} has {heads} heads and hidden size {config['hidden_size']}; LMDeploy "
+            f"{VERSION} counts its heads as hidden size / 128 and would convert it into nonsense."
         )
 
 

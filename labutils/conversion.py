@@ -21,6 +21,8 @@ inverse. Left out: 4-bit weights, biases.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
+from types import MappingProxyType
 
 import torch
 
@@ -54,8 +56,9 @@ class Where:
     rank: int = 0
 
 
-def layout(shape: Shape) -> dict[str, Where]:
-    """Every weight file of a workspace."""
+@cache
+def layout(shape: Shape) -> Mapping[str, Where]:
+    """Every weight file of a workspace, in the order of the model."""
     h, d, tp = shape.hidden, shape.head_dim, shape.tp
     vocab = -(-shape.vocab // tp) * tp  # padded so that the ranks can share it
     files = {
@@ -76,7 +79,7 @@ def layout(shape: Shape) -> dict[str, Where]:
         for part, size in split.items():
             for rank in range(tp):
                 files[f"{layer}.{part}.{rank}.weight"] = Where(size, f"{layer}.{part}", rank)
-    return files
+    return MappingProxyType(files)  # shared by all who ask
 
 
 def interleave(columns: torch.Tensor, head_dim: int) -> torch.Tensor:

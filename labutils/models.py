@@ -52,8 +52,11 @@ def model_path(name: str | None = None) -> str:
         LabError: nothing of that name is here, what is here is incomplete, or it cannot chat.
     """
     name = name or os.environ.get("LAB_MODEL") or DEFAULT
-    folder = Path(name).resolve() if _looks_like_a_folder(name) else get(name)
-    check_folder(folder)
+    if _looks_like_a_folder(name):
+        folder = Path(name).resolve()
+        check_folder(folder)
+    else:
+        folder = get(name)
     if not _has_chat_template(folder):
         raise LabError(
             f"{folder} has no chat template, which every lesson needs: take the chat (instruct) "

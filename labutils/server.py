@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import psutil
 
+from labutils.bootstrap import write_atomically
 from labutils.commands import command
 from labutils.cpu import activate
 from labutils.errors import LabError
@@ -88,6 +89,7 @@ class Server:
 
     def close(self) -> None:
         """End the server and everything that it started; harmless when it has ended already."""
+        atexit.unregister(self.close)  # by then the number may be another process's
         end_group(self.process.pid, self.process.poll)
         _note(self.process.pid).unlink(missing_ok=True)
 
@@ -219,6 +221,12 @@ def free_port(name: str, asked: int | None) -> int:
         return probe.getsockname()[1]
 
 
+def listens(name: str, port: int) -> bool:
+    """Whether something answers on a TCP port."""
+    with socket.socket() as probe:
+        return probe.connect_ex((name, port)) == 0
+
+
 def _wait(server: Server, ready: Callable[[], bool], seconds: float) -> None:
     """Wait until it is ready; end it and raise LabError if it ends or takes too long."""
     deadline = time.monotonic() + seconds
@@ -318,7 +326,7 @@ def _note(pid: int) -> Path:
 
 def _write_note(server: Server) -> None:
     said = {"server": _identity(server.process.pid), "owner": _identity(os.getpid())}
-    _note(server.process.pid).write_text(json.dumps(said), encoding="utf-8")
+    write_atomically(_note(server.process.pid), json.dumps(said))
 
 
 def _identity(pid: int) -> list[float]:

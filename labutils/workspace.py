@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from labutils.bootstrap import write_atomically
 from labutils.conversion import Shape, layout, rebuild
 from labutils.errors import LabError
 
@@ -58,7 +59,7 @@ class Workspace:
         """One weight file as a tensor."""
         # np.fromfile: a copy in memory, so that the file may go
         stored = torch.from_numpy(np.fromfile(self.weights / name, dtype=np.int16))
-        return stored.view(self.dtype).view(self.files()[name])
+        return stored.view(self.dtype).view(layout(self.shape)[name].shape)
 
 
 def open_workspace(folder: Path) -> Workspace:
@@ -148,9 +149,7 @@ def edit(folder: Path, **settings: float | str) -> None:
         line = f"{key} = {value}"
         text, found = re.subn(rf"^{key}\s*[=:].*$", line, text, flags=re.MULTILINE)
         text = text if found else f"{text.rstrip()}\n{line}\n"
-    unfinished = ini.with_name(f".config.ini.{os.getpid()}")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(ini)
+    write_atomically(ini, text)
 
 
 def tree(folder: Path) -> Iterator[str]:

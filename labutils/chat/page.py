@@ -131,15 +131,8 @@ def _command(folder: Path, port: int) -> list[str]:
 def _wait(process: subprocess.Popen, port: int, log: Path) -> None:
     """Until the page's port answers; LabError with the last words if Voila ends before."""
     deadline = time.monotonic() + START_SECONDS
-    while not _listens(port):
+    while not servers.listens(ADDRESS, port):
         if process.poll() is not None or time.monotonic() > deadline:
             words = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-2:]
             raise LabError(f"Voila did not start: {' / '.join(words)}")
         time.sleep(0.2)
-
-
-def _listens(port: int) -> bool:
-    import socket
-
-    with socket.socket() as probe:
-        return probe.connect_ex((ADDRESS, port)) == 0

@@ -10,6 +10,7 @@ that use argparse (from 0.2.0 on) and for the `fire` classes before.
 
 import argparse
 import csv
+import io
 import json
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from labutils.bootstrap import write_atomically
 from labutils.commands import history
 from labutils.errors import LabError
 
@@ -117,12 +119,9 @@ def _sorting(row: list[str]) -> tuple:
 
 def _save(path: Path, header: list[str], rows: Rows) -> None:
     """Write a CSV file; it is there whole or not at all."""
-    unfinished = path.with_suffix(".unfinished")
-    with unfinished.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
-    unfinished.replace(path)
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([header, *rows])
+    write_atomically(path, text.getvalue())
 
 
 if __name__ == "__main__":

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from serving import end, free_port, wait_until_listens
+from serving import end, wait_until_listens
+
+from labutils.server import free_port
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 QUIET = [
@@ -65,7 +67,7 @@ def lab(tmp_path, jupyter_env) -> Iterator[tuple[str, Path]]:
     """(address, folder) of a JupyterLab on an empty folder, ended with all its kernels."""
     folder = tmp_path / "work"
     folder.mkdir()
-    port = free_port()
+    port = free_port("127.0.0.1", None)
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
     command += [f"--ServerApp.port={port}", "--ServerApp.port_retries=0", "--ServerApp.token="]
     command += ["--ServerApp.ip=127.0.0.1", f"--ServerApp.root_dir={folder}"]

@@ -1,10 +1,11 @@
-"""Ports and processes of the servers that a browser talks to."""
+"""Starts and ends of the servers that a browser talks to."""
 
 import signal
-import socket
 import subprocess
 import time
 from pathlib import Path
+
+from labutils.server import listens
 
 
 def end(process: subprocess.Popen) -> None:
@@ -17,20 +18,9 @@ def end(process: subprocess.Popen) -> None:
         raise
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
 def wait_until_listens(port: int, process: subprocess.Popen, log: Path) -> None:
     deadline = time.monotonic() + 120
-    while not listens(port):
+    while not listens("127.0.0.1", port):
         assert process.poll() is None, log.read_text()[-2000:]
         assert time.monotonic() < deadline, log.read_text()[-2000:]
         time.sleep(0.2)

@@ -11,7 +11,8 @@ from pathlib import Path
 import nbformat
 import psutil
 import pytest
-from serving import listens
+
+from labutils.server import listens
 
 BUILD = Path(__file__).parents[2] / "build"
 CELLS = (
@@ -110,11 +111,11 @@ def test_a_student_chats_in_jupyterlab(page, lab):
     page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for()
     run_cell(page, 0, 300)
     server = re.search(r"127\.0\.0\.1:(\d+)", page.locator(".jp-OutputArea").first.text_content())
-    assert listens(int(server[1]))
+    assert listens("127.0.0.1", int(server[1]))
     run_cell(page, 1)
     chat(page, "chat_panel")
     run_cell(page, 2)
-    assert not listens(int(server[1]))
+    assert not listens("127.0.0.1", int(server[1]))
     say(page, "Are you there?")
     alert = page.locator("[role=alert]")
     alert.wait_for()
@@ -159,5 +160,5 @@ def test_the_page_of_lab_chat(page, command, tmp_path):
     assert process.wait(60) == 130
     psutil.wait_procs(started, 10)
     assert not [each for each in started if each.is_running()]
-    assert not listens(int(url.rstrip("/").rpartition(":")[2]))
+    assert not listens("127.0.0.1", int(url.rstrip("/").rpartition(":")[2]))
     assert not list(tmp_path.glob("lab-chat-*"))

@@ -1,12 +1,11 @@
 """The conversation and its panel, against the real server."""
 
-import re
 import threading
 import time
 from collections.abc import Iterator
 
-import httpx
 import pytest
+from metrics import running_requests
 from openai import OpenAI
 
 from labutils import LabError, chat_panel
@@ -40,13 +39,6 @@ def stop_after(talk: Conversation, pieces: int):
             talk.stop()
 
     return changed
-
-
-def running_requests(server: Server) -> float:
-    text = httpx.get(f"{server.url}/metrics", headers={"Authorization": f"Bearer {KEY}"}).text
-    found = re.findall(r"^lmdeploy:num_requests_running\{.*\} (\S+)", text, re.M)
-    assert found, "the metric has another name"
-    return sum(map(float, found))
 
 
 # --- what is said ---------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from lmdeploy import ChatTemplateConfig
 
 from labutils import LabError, models, terminal_chat
 from labutils.models import check_folder
+from labutils.server import free_port
 
 
 def test_a_model_without_a_template_chats_with_the_one_that_the_sentence_names(
@@ -67,9 +67,7 @@ def lmdeploy_processes(model: str) -> list[psutil.Process]:
 @pytest.fixture(scope="module")
 def server(model, bin_dir, tmp_path_factory) -> Iterator[str]:
     """Base URL of `lmdeploy serve api_server`, ended with Ctrl-C as in a terminal."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port("127.0.0.1", None)
     command = [bin_dir / "lmdeploy", "serve", "api_server", model, "--server-name", "127.0.0.1"]
     command += ["--server-port", str(port), "--session-len", "2048", "--model-name", "smollm2"]
     log = tmp_path_factory.mktemp("server") / "log"

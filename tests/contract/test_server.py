@@ -13,6 +13,7 @@ import httpx
 import openai
 import psutil
 import pytest
+from metrics import running_requests
 
 from labutils import LabError, server
 from labutils.server import Server, api_server, end_orphans, group, proxy
@@ -28,10 +29,8 @@ def running(model) -> Iterator[Server]:
 
 
 def is_free(url: str) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        address, port = url.removeprefix("http://").split(":")
-        return probe.connect_ex((address, int(port))) != 0
+    address, port = url.removeprefix("http://").split(":")
+    return not server.listens(address, int(port))
 
 
 def our_notes() -> set[str]:
@@ -191,16 +190,3 @@ def test_a_client_that_goes_away_leaves_the_engine_free(running):
     client.chat.completions.create(model="smollm2", **CHAT)
     alone = time.monotonic() - start
     assert eventually(lambda: running_requests(running) == 0, 60), alone
-
-
-def running_requests(started: Server) -> int:
-    """Requests that the engine has in hand, by its own metrics."""
-    headers = {"Authorization": f"Bearer {started.api_key}"}
-    text = httpx.get(f"{started.url}/metrics", headers=headers, follow_redirects=True).text
-    values = [
-        float(line.split()[-1])
-        for line in text.splitlines()
-        if line.startswith(("lmdeploy:num_requests_running", "lmdeploy:num_running_reqs"))
-    ]
-    assert values, text[:500]
-    return int(sum(values))
