@@ -30,6 +30,8 @@ class Answer:
     tokens: int = 0
     reason: str = ""
     """Why it failed, in the server's words."""
+    arrivals: tuple[float, ...] = ()
+    """When each piece of text arrived, by `time.perf_counter`."""
 
     @property
     def ok(self) -> bool:
@@ -157,7 +159,7 @@ async def _ask(
         return _failed(prompt, session, 0, "the stream ended without a finish reason", text)
     session.ns[-1] = max(tokens, session.ns[-1])  # a piece may hold several tokens
     session.finish(Session.SUCCESS if len(session.ns) > 1 else Session.FAIL)
-    return Answer(prompt, 200, text, tokens)
+    return Answer(prompt, 200, text, tokens, arrivals=tuple(session.ts[1:]))
 
 
 def _failed(prompt: str, session: Session, status: int, reason: str, text: str) -> Answer:

@@ -11,38 +11,33 @@ start finds and ends: its own orphans, never anyone else's.
 
 import atexit
 import contextlib
-import ctypes
-import json
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 import httpx
-import psutil
 
-from labutils.bootstrap import write_atomically
 from labutils.commands import command
 from labutils.cpu import activate
 from labutils.errors import LabError
-from labutils.paths import BUILD
+from labutils.processes import RUNNING, end_group, end_orphans, end_with_parent, forget, note
 
 if TYPE_CHECKING:
     from openai import OpenAI
 
-RUNNING = BUILD / "servers"
-"""A note for each running server, and its log."""
 START_SECONDS = 300.0
-END_SECONDS = 20.0
-PR_SET_PDEATHSIG = 1
+KEPT_LOGS = 20
+"""Logs of earlier servers that stay in build/servers."""
+HEARTBEAT = "LMDEPLOY_CONTROLLER_HEART_BEAT_EXPIRATION"
+"""By which `serve proxy` learns, at its start, how often to look after its nodes."""
 
 
 @dataclass
@@ -71,6 +66,24 @@ class Server:
         except httpx.HTTPError:
             return 0
 
+    def metrics(self) -> dict[str, float]:
+        """What `/metrics` says of LMDeploy, by name, without buckets; labels are added up.
+
+        Counters are up to date; gauges (requests running, cache usage, …) are as LMDeploy saw them
+        at most ten seconds ago.
+        """
+        from prometheus_client.parser import text_string_to_metric_families
+
+        headers = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
+        answer = httpx.get(f"{self.url}/metrics", headers=headers, follow_redirects=True)
+        found: dict[str, float] = {}
+        for family in text_string_to_metric_families(answer.raise_for_status().text):
+            for sample in family.samples:
+                vendor, _, name = sample.name.partition("lmdeploy:")
+                if not vendor and name and "le" not in sample.labels:
+                    found[name] = found.get(name, 0.0) + sample.value
+        return found
+
     def forwarding(self) -> str:
         """What to type on a laptop to reach this server on an InternStudio machine."""
         port = self.url.rpartition(":")[2]
@@ -91,7 +104,7 @@ class Server:
         """End the server and everything that it started; harmless when it has ended already."""
         atexit.unregister(self.close)  # by then the number may be another process's
         end_group(self.process.pid, self.process.poll)
-        _note(self.process.pid).unlink(missing_ok=True)
+        forget(self.process.pid)
 
     def __enter__(self) -> "Server":
         return self
@@ -139,17 +152,32 @@ def proxy(
     *,
     port: int | None = None,
     name: str = "127.0.0.1",
+    api_key: str = "",
+    heartbeat: int | None = None,
     start_seconds: float = 60.0,
     **options: Any,
 ) -> Server:
     """Start `lmdeploy serve proxy` in front of `servers`, and wait until it knows them.
+
+    Args:
+        servers: to add as its nodes, all with the same model name and without API keys, because
+            the proxy asks them for their models without one.
+        port, name: as for `api_server`.
+        api_key: a key that requests to the proxy must carry; '' for none.
+        heartbeat: seconds between two looks at whether the nodes still live; None leaves LMDeploy's
+            own choice, 90.
+        start_seconds: how long it may take to answer.
+        options: further options of the command, such as routing_strategy.
 
     Raises:
         LabError: as for `api_server`, or a server could not be added.
     """
     # Otherwise it keeps its nodes in a file inside the installed package, for ever.
     options.setdefault("disable_cache_status", True)
-    running = _start("serve proxy", (), name, port, options, "")
+    if api_key:
+        options["api_keys"] = api_key
+    beat = {} if heartbeat is None else {HEARTBEAT: str(heartbeat)}
+    running = _start("serve proxy", (), name, port, options, api_key, beat)
     _wait(running, lambda: _get(f"{running.url}/nodes/status") is not None, start_seconds)
     for server in servers:
         answer = httpx.post(f"{running.url}/nodes/add", json={"url": server.url}, timeout=30)
@@ -170,6 +198,7 @@ def _start(
     port: int | None,
     options: dict[str, Any],
     api_key: str,
+    variables: Mapping[str, str] = MappingProxyType({}),
 ) -> Server:
     """Start the process in a session of its own, and note that it is ours."""
     end_orphans()
@@ -180,6 +209,8 @@ def _start(
     line = command(what, *words, server_name=name, server_port=port, **options)
     line += ["--dtype", "float32"] if exact else []
     RUNNING.mkdir(parents=True, exist_ok=True)
+    for old in sorted(RUNNING.glob("*.log"), key=lambda file: file.stat().st_mtime)[:-KEPT_LOGS]:
+        old.unlink(missing_ok=True)
     log = RUNNING / f"{what.split()[-1]}-{port}.log"
     program = [str(Path(sys.executable).with_name(line[0])), *line[1:]]
     with log.open("w", encoding="utf-8") as output:
@@ -188,19 +219,14 @@ def _start(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
+            env={**os.environ, **variables},
             start_new_session=True,
             preexec_fn=end_with_parent,
         )
     server = Server(f"http://{name}:{port}", line, log, api_key=api_key, process=process)
-    _write_note(server)
+    note(process.pid)
     atexit.register(server.close)
     return server
-
-
-def end_with_parent() -> None:
-    """In the child: be terminated when the process that started it dies, however it dies."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored by inheritance
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def free_port(name: str, asked: int | None) -> int:
@@ -258,85 +284,3 @@ def _get(url: str) -> Any:
         answer = httpx.get(url, timeout=10)
         return answer.json() if answer.status_code == 200 else None
     return None
-
-
-# --- ending --------------------------------------------------------------------------------------
-
-
-def end_group(leader: int, ended: Callable[[], object]) -> None:
-    """Ask a process group to end, then make sure, and wait until all of it is gone.
-
-    Args:
-        leader: the process that leads the group.
-        ended: collects the leader's exit status, as Popen.poll does.
-    """
-    for number, seconds in ((signal.SIGINT, END_SECONDS), (signal.SIGKILL, 5.0)):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(leader, number)
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            ended()
-            if not group(leader):
-                return
-            time.sleep(0.1)
-
-
-def group(leader: int) -> list[int]:
-    """The living processes of a group; a zombie lives no more."""
-    found = []
-    for process in psutil.process_iter(["pid", "status"]):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            if process.info["status"] != "zombie" and os.getpgid(process.pid) == leader:
-                found.append(process.pid)
-    return found
-
-
-def end_orphans() -> int:
-    """End servers whose owner died without ending them; how many there were.
-
-    A note names the server and its owner by process id and start time, so that a process which
-    merely has the same number today is left alone.
-    """
-    count = 0
-    for note in RUNNING.glob("*.json"):
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            said = json.loads(note.read_text(encoding="utf-8"))
-            if _lives(said["owner"]):
-                continue
-            leader = said["server"][0]
-            # The leader may be gone while the rest of its group, LMDeploy's engine, goes on.
-            if not _is_someone_else(said["server"]) and group(leader):
-                end_group(leader, lambda: None)
-                count += 1
-            note.unlink(missing_ok=True)
-    return count
-
-
-def _is_someone_else(identity: list[float]) -> bool:
-    """Whether the process number belongs to another process now."""
-    try:
-        return psutil.Process(int(identity[0])).create_time() != identity[1]
-    except psutil.NoSuchProcess:
-        return False
-
-
-def _note(pid: int) -> Path:
-    return RUNNING / f"{pid}.json"
-
-
-def _write_note(server: Server) -> None:
-    said = {"server": _identity(server.process.pid), "owner": _identity(os.getpid())}
-    write_atomically(_note(server.process.pid), json.dumps(said))
-
-
-def _identity(pid: int) -> list[float]:
-    """A process by its number and its start time."""
-    return [pid, psutil.Process(pid).create_time()]
-
-
-def _lives(identity: list[float]) -> bool:
-    try:
-        process = psutil.Process(int(identity[0]))
-        return process.create_time() == identity[1] and process.status() != "zombie"
-    except psutil.NoSuchProcess:
-        return False

@@ -22,6 +22,7 @@ from labutils.chat.failures import check_language
 from labutils.chat.panel import ChatPanel
 from labutils.errors import LabError
 from labutils.models import model_path
+from labutils.processes import end_group, end_with_parent
 
 ADDRESS = "127.0.0.1"
 START_SECONDS = 60.0
@@ -91,13 +92,13 @@ def _voila(server: servers.Server, port: int, language: str) -> Iterator[subproc
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=servers.end_with_parent,
+                preexec_fn=end_with_parent,
             )
         try:
             _wait(process, port, folder / "log")
             yield process
         finally:
-            servers.end_group(process.pid, process.poll)
+            end_group(process.pid, process.poll)
 
 
 def _write(folder: Path, title: str) -> None:

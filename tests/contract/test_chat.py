@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from metrics import running_requests
 from openai import OpenAI
 
 from labutils import LabError, chat_panel
@@ -119,11 +118,11 @@ def test_stop_frees_the_request_on_the_server(server, conversation):
     begun = threading.Event()
     conversation.start(LONG, lambda turn: begun.set())
     assert begun.wait(60)
-    wait_for(lambda: running_requests(server) == 1)
+    wait_for(lambda: server.metrics()["num_requests_running"] == 1)
     started = time.monotonic()
     conversation.stop()
     assert time.monotonic() - started < 2, "stop waits for no token"
-    wait_for(lambda: running_requests(server) == 0)
+    wait_for(lambda: server.metrics()["num_requests_running"] == 0)
 
 
 def wait_for(what, seconds: float = 20) -> None:

@@ -1,0 +1,5 @@
+"""`python -m labutils.figures`."""
+
+from labutils.figures import main
+
+main()
