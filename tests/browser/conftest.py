@@ -21,7 +21,11 @@ QUIET = [
     "--disable-component-update",
     "--disable-sync",
 ]
-NO_NEWS = '{"fetchNews": "false", "checkForUpdates": false}'
+SETTINGS = {
+    "apputils-extension/notification": '{"fetchNews": "false", "checkForUpdates": false}',
+    # Every cell is in the page, not only those that one sees.
+    "notebook-extension/tracker": '{"windowingMode": "none"}',
+}
 
 
 @pytest.fixture
@@ -47,10 +51,11 @@ def page(tmp_path) -> Iterator:
 
 @pytest.fixture
 def jupyter_env(tmp_path) -> dict[str, str]:
-    """An environment that keeps Jupyter's files under tmp_path, and the news away."""
-    news = tmp_path / "settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings"
-    news.parent.mkdir(parents=True)
-    news.write_text(NO_NEWS)
+    """An environment that keeps Jupyter's files under tmp_path, with our settings."""
+    for name, text in SETTINGS.items():
+        file = tmp_path / "settings/@jupyterlab" / f"{name}.jupyterlab-settings"
+        file.parent.mkdir(parents=True)
+        file.write_text(text)
     places = {
         "JUPYTERLAB_SETTINGS_DIR": "settings",
         "JUPYTERLAB_WORKSPACES_DIR": "workspaces",

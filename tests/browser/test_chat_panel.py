@@ -1,6 +1,7 @@
 """The chat panel, driven in a browser as a student drives it."""
 
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,28 +9,27 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import nbformat
 import psutil
 import pytest
 
+from labutils import notebooks
+from labutils.paths import NOTEBOOKS
 from labutils.server import listens
 
 BUILD = Path(__file__).parents[2] / "build"
-CELLS = (
-    "from labutils import chat_panel, model_path\n"
-    "from labutils.server import api_server\n\n"
-    "server = api_server(model_path('smollm2-135m'), session_len=2048)\n"
-    "print(server.url)",
-    "panel = chat_panel(server)\npanel",
-    "server.close()\nprint('closed')",
-)
+LESSON = "04_api_serving.ipynb"
 STORY = "Write a long story about the sea."
 
 
-def write_notebook(path: Path) -> None:
-    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in CELLS])
-    book.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
-    nbformat.write(book, path)
+def copy_lesson(folder: Path) -> list[str]:
+    """The lesson as a student has it, nothing executed; the ids of its code cells."""
+    book = notebooks.read(NOTEBOOKS / "en" / LESSON)
+    for cell in book.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    notebooks.write(book, folder / LESSON)
+    shutil.copytree(NOTEBOOKS / "en" / "figures", folder / "figures")
+    return [cell.id for cell in book.cells if cell.cell_type == "code"]
 
 
 def run_cell(page, number: int, seconds: float = 120) -> None:
@@ -103,19 +103,28 @@ def chat(page, name: str) -> None:
     assert page.get_by_role("button", name="Send", exact=True).is_enabled()
 
 
-@pytest.mark.timeout(400)
-def test_a_student_chats_in_jupyterlab(page, lab):
+@pytest.mark.timeout(900)
+def test_a_student_works_through_the_lesson_on_serving(page, lab):
+    """JupyterLab opens lesson 04, runs it as far as the chat panel, chats, and runs the rest."""
     url, folder = lab
-    write_notebook(folder / "chat.ipynb")
-    page.goto(f"{url}/lab/tree/chat.ipynb")
+    cells = copy_lesson(folder)
+    page.goto(f"{url}/lab/tree/{LESSON}")
     page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for()
-    run_cell(page, 0, 300)
+    panel = cells.index("panel")
+    for number in range(panel + 1):
+        run_cell(page, number, 300)
     server = re.search(r"127\.0\.0\.1:(\d+)", page.locator(".jp-OutputArea").first.text_content())
     assert listens("127.0.0.1", int(server[1]))
-    run_cell(page, 1)
+    page.get_by_role("button", name="Clear", exact=True).click()
+    wait_for(lambda: transcript(page) == "")
     chat(page, "chat_panel")
-    run_cell(page, 2)
+
+    for number in range(panel + 1, len(cells)):
+        run_cell(page, number, 300)
     assert not listens("127.0.0.1", int(server[1]))
+    assert page.locator('.jp-RenderedText[data-mime-type*="stderr"] .ansi-red-fg').count() == 0
+    assert "advice: right" in page.locator(".jp-OutputArea").last.text_content()
+
     say(page, "Are you there?")
     alert = page.locator("[role=alert]")
     alert.wait_for()
