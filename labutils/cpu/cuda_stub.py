@@ -100,6 +100,11 @@ def get_device_capability(device: Any = None) -> tuple[int, int]:
     return 8, 0
 
 
+def is_bf16_supported(including_emulation: bool = True) -> bool:
+    """What `lmdeploy lite` asks before it loads a bfloat16 model."""
+    return True
+
+
 def get_device_properties(device: Any = None) -> SimpleNamespace:
     total = psutil.virtual_memory().total
     return SimpleNamespace(
