@@ -4,7 +4,8 @@
 models and tutorials that use them are still around. Set-up installs 0.2.4, unmodified, with the
 few packages that must be as old as it is, into `.venv/classic`: a folder that only the processes
 started here see, before the environment's own packages (which lend it torch). On a machine without
-a GPU it runs through `labutils.classic_shim`.
+a GPU it runs through `labutils.classic_shim`, and `lite` reads its text through
+`labutils/classic_path/datasets.py`.
 
 0.2.4 has packages for Python 3.10 and 3.11 only.
 """
@@ -18,11 +19,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from labutils import classic_models, programs
 from labutils.bootstrap import CLASSIC_PYTHONS, PYTHON
+from labutils.commands import history, parse
 from labutils.errors import LabError
+from labutils.hub import check_line
+from labutils.paths import ROOT
 
 VERSION = "0.2.4"
 FOLDER = Path(sys.prefix) / "classic"
+STAND_INS = Path(__file__).parent / "classic_path"
 
 
 def why_not() -> str:
@@ -43,28 +49,20 @@ def lmdeploy(*arguments: str, cwd: str | Path = ".", check: bool = True) -> str:
     Args:
         arguments: what follows `lmdeploy` on its command line.
         cwd: the folder that it runs in.
-        check: whether to refuse a conversion that would go wrong, see `check_convert`.
+        check: whether to refuse what would go wrong, see `check_convert` and `check_lite`.
 
     Raises:
         LabError: 0.2.4 is not here, refuses, or fails; with its own last words.
     """
     command = _prepared(arguments, Path(cwd), check)
-    done = subprocess.run(
+    model = Path(cwd) / arguments[2] if arguments[:1] == ("lite",) and arguments[2:] else ""
+    return programs.run(
         command,
+        name=f"lmdeploy {' '.join(arguments[:1])} of {VERSION}",
         cwd=cwd,
         env=environment(),
-        text=True,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        layers=programs.layers_of(model),
     )
-    # A progress bar rewrites its line; what stays on the screen is the last of it.
-    said = [line.rpartition("\r")[2].strip() for line in done.stdout.split("\n")]
-    if done.returncode:
-        words = [line for line in said if line and "%|" not in line]
-        reason = words[-1] if words else f"exit code {done.returncode}"
-        raise LabError(f"lmdeploy {' '.join(arguments[:1])} of {VERSION} failed: {reason}")
-    return "\n".join(said)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -76,7 +74,7 @@ def main(arguments: Sequence[str]) -> int:
 def environment() -> dict[str, str]:
     """The environment variables under which Python finds 0.2.4 and nothing goes to a hub."""
     return os.environ | {
-        "PYTHONPATH": str(FOLDER),
+        "PYTHONPATH": os.pathsep.join(map(str, (FOLDER, STAND_INS, ROOT))),
         "PYTHONWARNINGS": "ignore",
         "LMDEPLOY_CPU": "0",  # today's CPU device knows nothing of 0.2.4
         "HF_HUB_OFFLINE": "1",
@@ -90,10 +88,35 @@ def _prepared(arguments: Sequence[str], cwd: Path, check: bool) -> list[str]:
         raise LabError(reason)
     if check and arguments and arguments[0] == "convert":
         check_convert(arguments[1:], cwd)
+    if check and arguments and arguments[0] == "lite":
+        check_lite(arguments, cwd)
     return [sys.executable, "-m", "labutils.classic_shim", *arguments]
 
 
-# --- a conversion that would go wrong ------------------------------------------------------------
+# --- what would go wrong -------------------------------------------------------------------------
+
+
+def check_lite(arguments: Sequence[str], cwd: Path = Path()) -> None:
+    """Refuse a `lite` command that would calibrate with the wrong model or without end.
+
+    Args:
+        arguments: what follows `lmdeploy`. What 0.2.4 itself refuses at once is left to it.
+
+    Raises:
+        LabError: a model that 0.2.4 would misread or cannot run, no GPU where it expects one, no
+            text in `cwd`, or too little of it.
+    """
+    try:
+        asked = parse.read([*arguments], VERSION)
+    except parse.Refused:
+        return
+    if "model" not in asked.values:  # kv_qparams reads statistics
+        return
+    devices = [row for row in history.arguments(asked.command, VERSION) if row.name == "device"]
+    default = json.loads(devices[0].default)
+    device = asked.values.get("device", [default])[0]
+    classic_models.check_runs(cwd / asked.values["model"][0], device)
+    check_line(arguments, VERSION, cwd)
 
 
 def check_convert(arguments: Sequence[str], cwd: Path = Path()) -> None:
@@ -127,7 +150,8 @@ def _check_model(model: Path) -> None:
     from labutils.models import check_folder
 
     check_folder(model)
-    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    config = classic_models.read_config(model)
+    classic_models.check_rope_theta(config, model)
     if "torch_dtype" not in config:
         raise LabError(
             f'{model}/config.json has no "torch_dtype", by which LMDeploy {VERSION} chooses the '
