@@ -10,7 +10,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from labutils.errors import LabError
-from labutils.server import end_with_parent
+from labutils.processes import end_with_parent
 
 LAYER = re.compile(r"\S*?\.(\d+)[., ].*(samples|smooth|packed)")
 """What `lmdeploy lite` says when a layer is done: model.layers.7, samples: 8, …"""
