@@ -7,7 +7,7 @@ numbers are not here: the lessons draw those.
 
 from pathlib import Path
 
-from labutils.figures import lesson00, lesson01, lesson03, lesson04
+from labutils.figures import lesson00, lesson01, lesson03, lesson04, lesson05, lesson06
 from labutils.paths import NOTEBOOKS
 
 FIGURES = {
@@ -16,6 +16,8 @@ FIGURES = {
     "01_conversion": lesson01.conversion,
     "03_local_chat": lesson03.local_chat,
     "04_serving": lesson04.serving,
+    "05_kv": lesson05.kv,
+    "06_packing": lesson06.packing,
 }
 """Name of the file → what draws it in a language, en or zh."""
 
