@@ -151,7 +151,6 @@ def _check_model(model: Path) -> None:
 
     check_folder(model)
     config = classic_models.read_config(model)
-    classic_models.check_rope_theta(config, model)
     if "torch_dtype" not in config:
         raise LabError(
             f'{model}/config.json has no "torch_dtype", by which LMDeploy {VERSION} chooses the '
@@ -169,6 +168,7 @@ def _check_model(model: Path) -> None:
             f"{model} has {heads} heads and hidden size {config['hidden_size']}; LMDeploy "
             f"{VERSION} counts its heads as hidden size / 128 and would convert it into nonsense."
         )
+    classic_models.check_rope_theta(config, model)
 
 
 def _check_tokenizer(model: Path, given: Path | None) -> None:
