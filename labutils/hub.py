@@ -13,6 +13,7 @@ enough document for ever. Left out: LMDeploy's other data sets.
 """
 
 import gzip
+import hashlib
 import json
 import shutil
 from collections.abc import Sequence
@@ -49,12 +50,17 @@ HEADER = """\
 ---
 configs:
 - config_name: {configuration}
+  description: sha256 {sha256}
   data_files:
   - split: train
     path: {file}
 ---
 """
-"""README.md of a data set, as far as the `datasets` library reads it."""
+"""README.md of a data set, as far as the `datasets` library reads it.
+
+The library's cache knows wikitext by this file alone: without the text's hash in it, the first text
+that a machine has read would be taken for every later one.
+"""
 MARK = ".text-for-lmdeploy"
 
 
@@ -92,7 +98,8 @@ def _write(folder: Path, data_set: DataSet, texts: Sequence[str]) -> None:
     file = folder / data_set.file
     file.parent.mkdir(parents=True)
     file.write_bytes(gzip.compress(content, mtime=0) if file.suffix == ".gz" else content)
-    (folder / "README.md").write_text(HEADER.format(**vars(data_set)), encoding="utf-8")
+    header = HEADER.format(**vars(data_set), sha256=hashlib.sha256(content).hexdigest())
+    (folder / "README.md").write_text(header, encoding="utf-8")
 
 
 def rows(folder: Path, data_set: DataSet) -> list[dict[str, str]]:

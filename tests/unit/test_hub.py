@@ -30,6 +30,19 @@ def test_the_datasets_library_reads_our_text(tmp_path, monkeypatch, name):
     assert found["text"][:] == TEXTS
 
 
+@pytest.mark.parametrize("name", ASKED)
+def test_another_text_is_not_taken_for_the_one_before(tmp_path, monkeypatch, name):
+    """In a terminal all texts share one cache, which knows a folder by its README alone."""
+    from datasets import load_dataset
+
+    path, configuration, options = ASKED[name]
+    for text in ("the first text", "the second text"):
+        monkeypatch.chdir(hub.hub_folder(tmp_path / text, [text]))
+        cache = str(tmp_path / "cache")
+        found = load_dataset(path, configuration, split="train", cache_dir=cache, **options)
+        assert found["text"][:] == [text]
+
+
 @pytest.mark.parametrize(
     ("path", "column"), [("allenai/c4", "text"), ("ptb_text_only", "sentence")]
 )
