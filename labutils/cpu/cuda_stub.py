@@ -91,6 +91,10 @@ def is_available() -> bool:
     return True
 
 
+def is_bf16_supported(including_emulation: bool = True) -> bool:
+    return True
+
+
 def get_device_name(device: Any = None) -> str:
     return "cpu"
 

@@ -255,6 +255,30 @@ def _say_what_was_set_up(original: Callable) -> Callable:
     return __init__
 
 
+@patch("lmdeploy.lite.quantization.calibration", "auto_scale_block")
+def _search_on_copies(original: Callable) -> Callable:
+    """Let `auto_awq --search-scale` put a layer's weights back as they were.
+
+    While it tries scales, it keeps the weights with `.cpu()`: a copy where they are on a GPU, the
+    very same tensor here. What it then puts back is already scaled; in LMDeploy 0.18.0 with
+    --device cpu, every layer ends up wrong and nothing is said.
+    """
+
+    def copy(module: Any, state: dict[str, Any], prefix: str, metadata: dict[str, Any]) -> None:
+        state.update({name: tensor.clone() for name, tensor in state.items()})
+
+    @functools.wraps(original)
+    def auto_scale_block(module: Any, *args: Any, **kwargs: Any) -> None:
+        hooks = [part.register_state_dict_post_hook(copy) for part in module.modules()]
+        try:
+            original(module, *args, **kwargs)
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    return auto_scale_block
+
+
 def refuse_unsupported_options(engine_config: Any) -> None:
     """LabError, in one sentence, for the first engine option that the CPU device cannot honour."""
     parallel = {name: getattr(engine_config, name) for name in ("tp", "dp", "ep")}
