@@ -85,3 +85,70 @@ def bin_dir() -> Path:
     import sys
 
     return Path(sys.executable).parent
+
+
+# --- 4-bit models, each made once by the real tool -----------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def calibration_text(tmp_path_factory) -> Path:
+    """A folder in which LMDeploy finds a wikitext."""
+    from quantizing import write_text
+
+    return write_text(tmp_path_factory.mktemp("text"))
+
+
+@pytest.fixture(scope="session")
+def w4a16(model: str, tmp_path_factory, calibration_text) -> Path:
+    """The course's own model in 4 bits, calibrated, group size 64."""
+    from quantizing import auto_awq
+
+    folder = tmp_path_factory.mktemp("w4a16") / "calibrated"
+    options = ("--calib-samples", "2", "--calib-seqlen", "128")
+    return auto_awq(Path(model), folder, 64, *options, text=calibration_text)
+
+
+@pytest.fixture(scope="session")
+def w4a16_dequantized(w4a16: Path):
+    """The same 4-bit weights in Hugging Face Transformers, float32."""
+    from labutils import awq
+
+    return awq.open_folder(w4a16).load_dequantized()
+
+
+@pytest.fixture(scope="session")
+def short_model(model: str, tmp_path_factory) -> Path:
+    """The course's own model, its first 3 layers."""
+    from quantizing import shorten
+
+    return shorten(Path(model), tmp_path_factory.mktemp("short") / "model", 3)
+
+
+@pytest.fixture(scope="session")
+def w4a16_searched(short_model: Path, tmp_path_factory, calibration_text) -> Path:
+    """Its first 3 layers in 4 bits, with searched scales, group size 32."""
+    from quantizing import auto_awq
+
+    folder = tmp_path_factory.mktemp("w4a16") / "searched"
+    options = ("--calib-samples", "2", "--calib-seqlen", "64", "--batch-size", "2")
+    return auto_awq(short_model, folder, 32, "--search-scale", *options, text=calibration_text)
+
+
+@pytest.fixture(scope="session")
+def short_model_128(tmp_path_factory) -> Path:
+    """The widened model, its first 2 layers: full of zeros, float16."""
+    from quantizing import shorten
+
+    from labutils import models
+
+    widened = models.get("smollm2-135m-hd128")
+    return shorten(widened, tmp_path_factory.mktemp("short128") / "model", 2)
+
+
+@pytest.fixture(scope="session")
+def w4a16_128(short_model_128: Path, tmp_path_factory, calibration_text) -> Path:
+    """Its first 2 layers in 4 bits, without data, group size 128."""
+    from quantizing import auto_awq
+
+    folder = tmp_path_factory.mktemp("w4a16") / "padded"
+    return auto_awq(short_model_128, folder, 128, "--calib-samples", "0", text=calibration_text)

@@ -1,0 +1,67 @@
+"""What `lmdeploy lite auto_awq` needs, looked at before it starts.
+
+It calibrates for minutes and only then stops, at a bare assertion: for a group size that does not
+divide a layer, for instance. Left out: the calibration text.
+"""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from labutils.awq.folder import linear_shapes, predicted_sizes, read_config, read_tensors
+from labutils.errors import LabError
+
+GROUP_SIZES = (128, 64, 32)
+"""What LMDeploy's engines take: TurboMind 128 only, the PyTorch engine (on a CPU) all three."""
+
+
+def check(model: str | Path, group_size: int, folder: str | Path | None = None) -> None:
+    """Refuse to quantize what cannot be.
+
+    Args:
+        model: folder of the model to quantize.
+        group_size: --w-group-size.
+        folder: --work-dir, if it is to be a new one.
+
+    Raises:
+        LabError: an incomplete or quantized model, a group size that does not divide all of its
+            linear layers, a folder that exists, or a full disk.
+    """
+    model = Path(model)
+    config = read_config(model)
+    quantization = config.get("quantization_config")
+    if quantization or any(name.endswith(".qweight") for name in read_tensors(model)):
+        method = (quantization or {}).get("quant_method", "awq")  # 0.2.4 leaves no word about it
+        raise LabError(f"{model} is quantized already ({method}): start from the original model.")
+    _check_group_size(config, group_size)
+    if folder is not None:
+        _check_target(Path(folder), sum(predicted_sizes(config, group_size).values()))
+
+
+def _check_group_size(config: Mapping[str, Any], group_size: int) -> None:
+    """Inputs share scales; outputs count, too: the PyTorch engine splits them by group size."""
+    lengths = sorted({length for shape in linear_shapes(config) for length in shape})
+
+    def undivided(size: int) -> list[int]:
+        return [length for length in lengths if length % size]
+
+    if group_size not in GROUP_SIZES or undivided(group_size):
+        fitting = [str(size) for size in GROUP_SIZES if not undivided(size)]
+        advice = f"choose {' or '.join(fitting)}" if fitting else "this model has no group size"
+        raise LabError(
+            f"Group size {group_size} does not suit layers of "
+            f"{', '.join(map(str, lengths))} inputs and outputs: {advice}."
+        )
+
+
+def _check_target(folder: Path, needed: int) -> None:
+    if folder.exists():
+        raise LabError(f"{folder} exists already: name a new folder, or delete this one.")
+    room = next(parent for parent in folder.resolve().parents if parent.is_dir())
+    free = shutil.disk_usage(room).free
+    if free < 1.1 * needed:  # the weights, and some statistics
+        raise LabError(
+            f"The quantized model needs {1.1 * needed / 1e9:.1f} GB, and {room} has "
+            f"{free / 1e9:.1f} GB free: make room, or name a folder on another disk."
+        )
