@@ -7,11 +7,12 @@ CPU. In reading order:
 - `rewrite`: compiles LMDeploy's modules with `torch.cuda` and `'cuda'` replaced;
 - `cuda_stub`: what `torch.cuda` becomes;
 - `patches`: the few functions of LMDeploy that must answer differently on a CPU;
-- `backend`: the table from LMDeploy's operators to `attention`, `norm` and `sampling`;
+- `backend`: the table from LMDeploy's operators to `attention`, `linear_w4`, `norm` and `sampling`;
 - `memory`: how much of this machine the KV cache may take.
 
 No file of site-packages is edited and torch is not patched. Left out: tensor, data and expert
-parallelism, MLA, vision encoders, fp8 and quantized weights; each is refused in one sentence.
+parallelism, MLA, vision encoders, fp8, and quantized weights other than AWQ's 4 bits; each is
+refused in one sentence.
 """
 
 SUPPORTED = ("0.18.0",)

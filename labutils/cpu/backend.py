@@ -1,7 +1,7 @@
 """LMDeploy's operator table for the CPU device.
 
 LMDeploy builds a model from operator requests ("build specs") and asks its backend for each. The
-CPU backend answers three of them itself and leaves the rest to LMDeploy's own plain-PyTorch
+CPU backend answers four of them itself and leaves the rest to LMDeploy's own plain-PyTorch
 backend.
 """
 
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from lmdeploy.pytorch.backends.attention import PagedAttentionBuildSpec
+from lmdeploy.pytorch.backends.awq_modules import LinearW4A16BuildSpec
 from lmdeploy.pytorch.backends.default import DefaultOpsBackend
 from lmdeploy.pytorch.backends.default.cache import DefaultCacheBackend
 from lmdeploy.pytorch.backends.multinomial_sampling import MultinomialSamplingBuildSpec
@@ -18,6 +19,7 @@ from lmdeploy.pytorch.backends.norm import RMSNormBuildSpec
 from lmdeploy.pytorch.engine.cache_engine.layout import CacheAllocation, CachePool
 
 from labutils.cpu.attention import CpuAttention, CpuAttentionMetadata, build_metadata
+from labutils.cpu.linear_w4 import CpuLinearW4A16
 from labutils.cpu.norm import CpuRMSNorm
 from labutils.cpu.sampling import CpuMultinomialSampling
 
@@ -66,6 +68,8 @@ class CpuOpsBackend(DefaultOpsBackend):
         """The CPU implementation of an operator, or LMDeploy's plain-PyTorch one."""
         if isinstance(spec, PagedAttentionBuildSpec):
             return CpuAttention.from_spec(spec)
+        if isinstance(spec, LinearW4A16BuildSpec):
+            return CpuLinearW4A16(spec.in_features, spec.out_features, spec.group_size)
         if isinstance(spec, RMSNormBuildSpec):
             return CpuRMSNorm(spec.eps)
         if isinstance(spec, MultinomialSamplingBuildSpec):

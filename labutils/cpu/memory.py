@@ -1,4 +1,5 @@
-"""How much of this machine LMDeploy may plan with when it sizes the KV cache.
+"""How much of this machine LMDeploy may plan with when it sizes the KV cache, and what a model's
+weights take of it.
 
 A GPU is there for the engine; a laptop's memory is also its user's. The engine is told about half
 of what this process can still get (the kernel's estimate, or less under a cgroup limit), and never
@@ -7,6 +8,7 @@ about more than `CEILING`: a class needs thousands of tokens of context, not mil
 
 import os
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -83,3 +85,10 @@ def _reclaimable(folder: Path) -> int:
 def threads() -> int:
     """CPU cores this process may use (its affinity mask, not the machine's count)."""
     return len(os.sched_getaffinity(0))
+
+
+def weight_bytes(pipe: Any) -> int:
+    """Bytes of memory that the weights in a pipeline's PyTorch engine take, tied ones once."""
+    model = pipe.async_engine.engine.executor.model_agent.patched_model.get_model()
+    storages = [tensor.untyped_storage() for tensor in model.parameters()]
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())

@@ -103,14 +103,16 @@ def _skip_torch_compile(original: Callable) -> Callable:
 
 @patch("lmdeploy.pytorch.config", "_update_torch_dtype")
 def _prefer_bfloat16(original: Callable) -> Callable:
-    """`dtype='auto'` means bfloat16: float16 arithmetic is many times slower on a CPU."""
+    """`dtype='auto'` means bfloat16: float16 arithmetic is many times slower on a CPU.
+
+    For 4-bit weights LMDeploy takes float16, whatever is asked: its GPU kernels have no other.
+    """
 
     def _update_torch_dtype(config: Any, dtype: str, device_type: str = "auto") -> Any:
         import torch
 
         config = original(config, dtype, device_type)
-        if dtype == "auto":
-            config.dtype = torch.bfloat16
+        config.dtype = torch.bfloat16 if dtype == "auto" else getattr(torch, dtype)
         return config
 
     return _update_torch_dtype
@@ -297,9 +299,9 @@ def refuse_unsupported_options(engine_config: Any) -> None:
 def refuse_unsupported_model(model_path: str, trust_remote_code: bool = False) -> None:
     """LabError, in one sentence, if the CPU device has no operators for this model.
 
-    Reads only config.json. Vision models, MLA, fp8 and other quantized weights, and attention
-    with learned sinks, soft-capped logits or ALiBi are refused; so is an architecture that
-    LMDeploy's PyTorch engine itself does not know.
+    Reads only config.json. Vision models, MLA, weights quantized otherwise than in AWQ's 4 bits,
+    and attention with learned sinks, soft-capped logits or ALiBi are refused; so is an
+    architecture that LMDeploy's PyTorch engine itself does not know.
     """
     from lmdeploy.hf_configs import config_from_pretrained
     from lmdeploy.pytorch.models.module_map import MODULE_MAP
@@ -315,10 +317,10 @@ def refuse_unsupported_model(model_path: str, trust_remote_code: bool = False) -
 
 def _why_not(config: Any) -> str | None:
     """What in a Hugging Face config the CPU device has no operator for, or None."""
-    quantization = getattr(config, "quantization_config", None)
-    if quantization:
-        method = quantization.get("quant_method", "unknown")
-        return f"its weights are quantized ({method}); use the unquantized model"
+    from labutils.cpu import linear_w4
+
+    if reason := linear_w4.why_not(getattr(config, "quantization_config", None) or {}):
+        return reason
     refused = {
         "vision_config": "it has a vision encoder",
         "kv_lora_rank": "it uses multi-head latent attention (MLA)",

@@ -33,13 +33,24 @@ LLAMA = {
 }
 
 
+def quantized(method: str, **settings) -> dict:
+    return {"quantization_config": {"quant_method": method, **settings}}
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
         ({"architectures": ["NoSuchForCausalLM"]}, "no such architecture"),
         ({"architectures": None}, "unknown in .* no such architecture"),
-        ({"quantization_config": {"quant_method": "awq"}}, r"weights are quantized \(awq\)"),
-        ({"quantization_config": {"quant_method": "fp8"}}, r"weights are quantized \(fp8\)"),
+        (quantized("fp8"), r"weights are quantized \(fp8\); use the unquantized model"),
+        (quantized("gptq", bits=4), r"weights are quantized \(gptq\)"),
+        (quantized("smooth_quant"), r"weights are quantized \(smooth_quant\)"),
+        (quantized("bitsandbytes"), r"weights are quantized \(bitsandbytes\)"),
+        (quantized("awq", bits=8), "have 8 bits in the gemm layout; only 4 bits in gemm"),
+        (quantized("awq", version="gemv"), "have 4 bits in the gemv layout"),
+        (quantized("awq", zero_point=False), "have no zero points"),
+        (quantized("awq", group_size=16), "in groups of 16; only 32, 64, 128"),
+        (quantized("awq", group_size=-1), "in groups of -1; only 32, 64, 128"),
         ({"attn_logit_softcapping": 50.0}, "caps its attention logits"),
         ({"kv_lora_rank": 512}, "multi-head latent attention"),
         ({"vision_config": {"hidden_size": 8}}, "vision encoder"),
@@ -52,6 +63,10 @@ def test_models(tmp_path, changes, sentence):
         patches.refuse_unsupported_model(str(tmp_path))
 
 
-def test_a_plain_llama_is_accepted(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps(LLAMA))
+AWQ = [quantized("awq", bits=4, group_size=size, version="gemm") for size in (32, 64, 128)]
+
+
+@pytest.mark.parametrize("changes", [{}, *AWQ, quantized("awq")])
+def test_a_llama_is_accepted_plain_and_in_four_bits(tmp_path, changes):
+    (tmp_path / "config.json").write_text(json.dumps({**LLAMA, **changes}))
     patches.refuse_unsupported_model(str(tmp_path))

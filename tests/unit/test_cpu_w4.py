@@ -1,0 +1,108 @@
+"""The CPU device's 4-bit linear layers, on any weight and with every kernel of this processor."""
+
+import os
+import subprocess
+import sys
+
+import hypothesis.strategies as st
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+
+from labutils import LabError, awq
+from labutils.cpu import linear_w4
+
+lab = settings(deadline=None, database=None, max_examples=40)
+
+
+def made(out: int, inputs: int, group_size: int, seed: int = 0, dtype=torch.float16):
+    """A layer as the engine holds it, and its weight in float32."""
+    generator = torch.Generator().manual_seed(seed)
+    weight = (torch.randn(out, inputs, generator=generator) / inputs**0.5).to(dtype)
+    quantized = awq.quantize(weight, group_size)
+    layer = linear_w4.CpuLinearW4A16(inputs, out, group_size)
+    stored = quantized.pack()
+    kept = layer.update_weights(stored["qweight"], stored["scales"], stored["qzeros"])
+    return layer, [torch.nn.Parameter(t, requires_grad=False) for t in kept[:3]], quantized
+
+
+@lab
+@given(st.sampled_from([8, 32, 64]), st.integers(1, 3), st.integers(1, 20), st.integers(0, 99))
+def test_unpack_undoes_pack(block, blocks, pairs, seed):
+    generator = torch.Generator().manual_seed(seed)
+    shape = (block * blocks, 2 * pairs)
+    numbers = torch.randint(0, 16, shape, generator=generator, dtype=torch.uint8)
+    packed = linear_w4.pack(numbers, block)
+    assert (packed.dtype, packed.shape) == (torch.uint8, (shape[0], pairs))
+    assert torch.equal(linear_w4.unpack(packed, block), numbers)
+
+
+@lab
+@given(
+    st.integers(1, 20),
+    st.integers(1, 3),
+    st.sampled_from(linear_w4.GROUP_SIZES),
+    st.integers(1, 130),
+    st.integers(0, 99),
+)
+def test_float32_is_exact(eights, groups, group_size, rows, seed):
+    layer, kept, quantized = made(8 * eights, groups * group_size, group_size, seed)
+    x = torch.randn(rows, layer.in_features)
+    weight = quantized.dequantize(torch.float32)
+    assert torch.equal(layer.dequantize(*kept[:2]), weight)
+    assert torch.equal(layer.forward(x, *kept), F.linear(x, weight))
+
+
+@pytest.mark.parametrize("rows", [1, 7, linear_w4.KERNEL_ROWS, linear_w4.KERNEL_ROWS + 1, 300])
+@pytest.mark.parametrize("group_size", linear_w4.GROUP_SIZES)
+def test_bfloat16_differs_by_its_rounding_only(rows, group_size):
+    layer, kept, quantized = made(192, 384, group_size)
+    x = torch.randn(1, rows, 384).bfloat16()
+    bias = torch.nn.Parameter(torch.randn(192).half(), requires_grad=False)
+    got = layer.forward(x, *kept, bias)
+    expected = F.linear(x.float(), quantized.dequantize(torch.float32), bias.float())
+    assert (got.dtype, got.shape) == (torch.bfloat16, (1, rows, 192))
+    assert (got.float() - expected).norm() / expected.norm() < 5e-3  # 2⁻⁸ is one rounding
+    assert {t.dtype for t in kept[1:2]} == {torch.bfloat16}
+
+
+def test_a_weight_has_one_packed_copy():
+    layer, kept, _ = made(576, 1536, 64)
+    layer.forward(torch.randn(1, 1536).bfloat16(), *kept)
+    numbers, pairs = 576 * 1536 // 2, 576 * (1536 // 64) * 4
+    assert sum(t.untyped_storage().nbytes() for t in kept) == numbers + pairs
+    held = [value for value in vars(layer).values() if isinstance(value, torch.Tensor)]
+    assert not held, "nothing is kept beside what LMDeploy keeps"
+
+
+def test_damaged_scales_are_refused_when_the_model_is_loaded():
+    stored = awq.quantize(torch.randn(64, 64), 64).pack()
+    stored["scales"][0, 5] = torch.nan
+    layer = linear_w4.CpuLinearW4A16(64, 64, 64)
+    with pytest.raises(LabError, match="1 of 64 scales of this layer are zero"):
+        layer.update_weights(stored["qweight"], stored["scales"], stored["qzeros"])
+
+
+@pytest.mark.parametrize("capability", ["default", "avx2"])
+def test_the_kernels_of_older_processors(capability):
+    """PyTorch keeps weights in another order for each of them; ours has to follow."""
+    program = (
+        "import torch; from test_cpu_w4 import made\n"
+        "layer, kept, quantized = made(96, 128, 32); x = torch.randn(3, 128).bfloat16()\n"
+        "weight = quantized.dequantize(torch.float32)\n"
+        "assert torch.equal(layer.dequantize(*kept[:2]), weight)\n"
+        "got, expected = layer.forward(x, *kept).float(), x.float() @ weight.T\n"
+        "print(torch.backends.cpu.get_cpu_capability(), layer.has_kernel, layer.block)\n"
+        "assert (got - expected).norm() / expected.norm() < 5e-3\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"ATEN_CPU_CAPABILITY": capability},
+        cwd=os.path.dirname(__file__),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    expected = {"DEFAULT": "DEFAULT False 8", "AVX2": "AVX2 True 32"}
+    assert done.stdout.strip() == expected[capability.upper()]
