@@ -91,10 +91,6 @@ def is_available() -> bool:
     return True
 
 
-def is_bf16_supported(including_emulation: bool = True) -> bool:
-    return True
-
-
 def get_device_name(device: Any = None) -> str:
     return "cpu"
 
