@@ -7,16 +7,16 @@ ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
 
 _PACKING = {
     "en": {
-        "title": "Eight weights of a row share an int32, the even columns first",
-        "columns": "weight columns",
+        "title": "As stored: eight neighbours share an int32, the even columns first",
+        "columns": "stored columns",
         "bits": "bits of the int32",
         "group": ("one group of a column", "128 weights below one another share:"),
         "scale": ("a scale", "16 bits"),
         "zero": ("a zero point", "4 bits"),
     },
     "zh": {
-        "title": "一行里的八个权重共用一个 int32，偶数列在前",
-        "columns": "权重的列",
+        "title": "存储方式：相邻的八个数共用一个 int32，偶数列在前",
+        "columns": "存储时的列",
         "bits": "int32 的位",
         "group": ("一列中的一组", "上下相邻的 128 个权重共用："),
         "scale": ("一个缩放系数", "16 位"),
