@@ -83,9 +83,10 @@ def engine_config(
         A TurbomindEngineConfig where TurboMind runs, a PytorchEngineConfig elsewhere.
 
     Raises:
-        LabError: the engine has no such option.
+        LabError: the engine has no such option or format.
     """
     from lmdeploy import PytorchEngineConfig, TurbomindEngineConfig
+    from lmdeploy.messages import QuantPolicy
 
     device = find_device()
     config_class = TurbomindEngineConfig if device.engine == "TurboMind" else PytorchEngineConfig
@@ -93,6 +94,11 @@ def engine_config(
     unknown = sorted(set(options) - set(config_class.__dataclass_fields__))
     if unknown:
         raise LabError(f"{config_class.__name__} has no option {', '.join(unknown)}.")
+    if quant_policy not in set(QuantPolicy):
+        raise LabError(
+            f"quant_policy={quant_policy} is no KV cache format of LMDeploy: choose 8 (int8), "
+            "4 (int4) or 0 (none)."
+        )
     if dtype == "float32" and device.kind != "cpu":
         raise LabError("LMDeploy has no float32 on a GPU: choose 'float16' or 'bfloat16'.")
     print(device)

@@ -5,8 +5,12 @@ writes the new tokens' K and V into their slots, then lets every sequence attend
 history. PyTorch's scaled_dot_product_attention does the arithmetic; the work here is to hand it
 views of the cache instead of copies wherever a sequence's blocks are consecutive.
 
-Left out: multi-head latent attention, ALiBi, soft-capped logits, attention sinks, quantized
-caches.
+In a quantized cache (quant_policy 8 or 4) a token's K and V are stored as `labutils.kv_cache`
+packs them, its scales and zeros beside them. A sequence attends to what it reads back, in a
+prompt's first step as in every later one, so that a prompt means the same however it was cut up.
+
+Left out: multi-head latent attention, ALiBi, soft-capped logits, attention sinks, fp8 and
+TurboQuant caches.
 """
 
 from dataclasses import dataclass, field
@@ -21,6 +25,7 @@ from lmdeploy.pytorch.backends.attention import (
 )
 
 from labutils.errors import LabError
+from labutils.kv_cache import dequantize, quantize
 
 Rows = slice | torch.Tensor
 """Rows of the flattened cache [blocks * block_size, heads, head_dim]: a slice reads as a view."""
@@ -78,6 +83,33 @@ def _tail(rows: Rows, count: int) -> torch.Tensor:
     return rows[len(rows) - count :]
 
 
+@dataclass(frozen=True)
+class TokenRows:
+    """One layer's cache of K or of V as one row per token, however it is stored."""
+
+    cache: torch.Tensor
+    """[blocks, block_size, kv_heads, head_dim]; in 4 bits head_dim / 2 bytes."""
+    scales_zeros: torch.Tensor | None
+    """[blocks, block_size, kv_heads, 2] of a quantized cache."""
+    bits: int
+    """8 or 4; 0: not quantized."""
+
+    def write(self, slots: torch.Tensor, states: torch.Tensor) -> None:
+        """Store new tokens' K or V, [new tokens, kv_heads, head_dim], in these rows."""
+        states = states.reshape(len(slots), self.cache.size(2), -1)
+        if self.bits:
+            states, scales_zeros = quantize(states, self.bits)
+            self.scales_zeros.flatten(0, 1).index_copy_(0, slots, scales_zeros)
+        self.cache.flatten(0, 1).index_copy_(0, slots, states)
+
+    def read(self, rows: Rows) -> torch.Tensor:
+        """[tokens, kv_heads, head_dim] of these rows; a view where nothing was quantized."""
+        stored = self.cache.flatten(0, 1)[rows]
+        if not self.bits:
+            return stored
+        return dequantize(stored, self.scales_zeros.flatten(0, 1)[rows], self.bits)
+
+
 class CpuAttention(AttentionImpl[CpuAttentionMetadata]):
     """LMDeploy's attention operator, one sequence at a time."""
 
@@ -111,6 +143,8 @@ class CpuAttention(AttentionImpl[CpuAttentionMetadata]):
         k_cache: torch.Tensor,
         v_cache: torch.Tensor,
         attn_metadata: CpuAttentionMetadata,
+        k_scales_zeros: torch.Tensor | None = None,
+        v_scales_zeros: torch.Tensor | None = None,
         **unused: Any,
     ) -> torch.Tensor:
         """Store the new K and V, then attend.
@@ -118,18 +152,21 @@ class CpuAttention(AttentionImpl[CpuAttentionMetadata]):
         Args:
             query: [new tokens, heads, head_dim], sequence after sequence.
             key, value: [new tokens, kv_heads, head_dim].
-            k_cache, v_cache: [blocks, block_size, kv_heads, head_dim], written in place.
+            k_cache, v_cache: see `TokenRows`; written in place.
             attn_metadata: this step's sequences.
+            k_scales_zeros, v_scales_zeros: of a quantized cache; written in place.
 
         Returns:
             [new tokens, heads, head_dim] in query's dtype.
         """
-        k_rows, v_rows = k_cache.flatten(0, 1), v_cache.flatten(0, 1)
-        k_rows.index_copy_(0, attn_metadata.slots, key.reshape(-1, *k_rows.shape[1:]))
-        v_rows.index_copy_(0, attn_metadata.slots, value.reshape(-1, *v_rows.shape[1:]))
+        bits = int(attn_metadata.quant_policy)
+        keys = TokenRows(k_cache, k_scales_zeros, bits)
+        values = TokenRows(v_cache, v_scales_zeros, bits)
+        keys.write(attn_metadata.slots, key)
+        values.write(attn_metadata.slots, value)
         queries = query.reshape(-1, self.num_heads, self.head_size).split(attn_metadata.q_lens)
         outputs = [
-            self.attend(q, k_rows[rows], v_rows[rows])
+            self.attend(q, keys.read(rows), values.read(rows))
             for q, rows in zip(queries, attn_metadata.history, strict=True)
         ]
         return torch.cat(outputs).view(*query.shape[:-1], self.v_head_size)

@@ -21,6 +21,9 @@ from typing import Any
 from labutils.cpu import SUPPORTED
 from labutils.errors import LabError
 
+KV_FORMATS = {0: "", 8: "int8 ", 4: "int4 "}
+"""What the KV cache may be quantized to, by quant_policy."""
+
 Replacement = Callable[[Any], Any]
 _PATCHES: dict[str, list[tuple[str, Replacement]]] = {}
 
@@ -248,8 +251,9 @@ def _say_what_was_set_up(original: Callable) -> Callable:
 
         original(self, cache_config, *args, **kwargs)
         tokens = cache_config.num_gpu_blocks * cache_config.block_size
+        kind = KV_FORMATS[int(cache_config.quant_policy)]
         print(
-            f"LMDeploy on the CPU device: {torch.get_num_threads()} threads, KV cache for "
+            f"LMDeploy on the CPU device: {torch.get_num_threads()} threads, {kind}KV cache for "
             f"{tokens:,} tokens ({self.gpu_allocation.nbytes / 2**30:.2f} GiB)",
             file=sys.stderr,
         )
@@ -287,10 +291,10 @@ def refuse_unsupported_options(engine_config: Any) -> None:
     for name, degree in parallel.items():
         if degree > 1:
             raise LabError(f"{name}={degree} needs several GPUs; the CPU device runs {name}=1.")
-    if engine_config.quant_policy:
+    if engine_config.quant_policy not in KV_FORMATS:
         raise LabError(
-            f"quant_policy={int(engine_config.quant_policy)} is not available on the CPU device "
-            "yet; leave it at 0."
+            f"quant_policy={int(engine_config.quant_policy)} is not available on the CPU device: "
+            "choose 8 (int8), 4 (int4) or 0 (none)."
         )
     if engine_config.adapters:
         raise LabError("LoRA adapters are not available on the CPU device; merge them first.")

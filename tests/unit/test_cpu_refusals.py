@@ -15,7 +15,9 @@ from labutils.errors import LabError
         ({"tp": 2}, "tp=2 needs several GPUs"),
         ({"dp": 2}, "dp=2 needs several GPUs"),
         ({"ep": 4}, "ep=4 needs several GPUs"),
-        ({"quant_policy": 8}, "quant_policy=8 is not available"),
+        ({"quant_policy": 16}, "quant_policy=16 is not available.*choose 8 .int8., 4 .int4. or 0"),
+        ({"quant_policy": 17}, "quant_policy=17 is not available"),
+        ({"quant_policy": 42}, "quant_policy=42 is not available"),
         ({"adapters": {"a": "b"}}, "LoRA adapters are not available"),
     ],
 )
