@@ -154,7 +154,7 @@ def plan(root: Path, profile: str, dev: bool) -> List[Step]:
     if profile == "cpu":
         # torch brings dependencies without hashes; the lock after it puts right those it pins.
         steps.append(Step("torch", "PyTorch for CPUs", 860, TORCH.encode(), (TORCH,)))
-        steps.append(locked("cpu", "Jupyter, transformers and more", 1000, TORCH))
+        steps.append(locked("cpu", "Jupyter, SciPy, transformers and more", 1140, TORCH))
         steps.append(locked("lmdeploy", "LMDeploy", 390))
     else:
         steps.append(locked("gpu", "LMDeploy, PyTorch, CUDA libraries, Jupyter", 8500))
