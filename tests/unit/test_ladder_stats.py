@@ -37,6 +37,10 @@ def test_a_long_passage_weighs_by_its_tokens():
     assert mean_of_totals([9.0, 0.0], [9, 1]) == mean([[1.0] * 9, [0.0]])
 
 
+def test_passages_of_different_lengths_do_not_differ_by_their_length():
+    assert mean([[2.0] * 3, [2.0] * 50, [2.0]]).standard_error == 0
+
+
 def test_the_interval_covers_the_truth_as_often_as_it_says():
     """2000 sets of 20 passages whose tokens resemble each other; skewed, as KL is."""
     shifts = RNG.exponential(size=(2000, 20, 1)) + RNG.normal(size=(2000, 20, 10))
