@@ -90,8 +90,11 @@ def _quality(entry: Entry, asked: Thresholds) -> Verdict:
     if bounds.high < -asked.accuracy_loss:
         return Verdict(entry.name, "worse", _said("worse", entry.name, counts, asked))
     more = counts.more_items(asked.accuracy_loss, asked.confidence)
-    key = "unclear for ever" if more is None else "unclear"
-    reason = _said(key, entry.name, counts, asked, more=f"{_rounded(more or 0):,}")
+    if more is None:
+        reason = _said("unclear for ever", entry.name, counts, asked)
+        return Verdict(entry.name, "unclear", reason)
+    more = _rounded(more)
+    reason = _said("unclear", entry.name, counts, asked, more=f"{more:,}")
     return Verdict(entry.name, "unclear", reason, more)
 
 
@@ -116,7 +119,7 @@ def _said(key: str, name: str, counts: Flips, asked: Thresholds, **more: str) ->
             items=counts.items,
             p=p_value(counts.p_value),
         ),
-        change=f"{100 * change:+.1f}",
+        change=f"{100 * change:+.1f}".replace("-", "−"),
         loss=points(-change),
         gain=points(change),
         allowed=points(asked.accuracy_loss),

@@ -1,0 +1,164 @@
+"""The report of a run: one HTML file with everything in it, for the browser and for paper.
+
+Whatever a model or an engine wrote is shown as text, never as markup. Left out: deciding anew when
+thresholds move (`decide` is called by the notebook for that).
+"""
+
+import base64
+from pathlib import Path
+
+import jinja2
+
+from labutils.bootstrap import write_atomically
+from labutils.ladder import pareto
+from labutils.ladder.decide import decide
+from labutils.ladder.decision import Decision
+from labutils.ladder.report_words import words
+from labutils.ladder.results import Figure
+from labutils.ladder.rungs import rung
+from labutils.ladder.sentences import points, size
+from labutils.ladder.summary import Summary
+
+_HERE = Path(__file__).parent
+_MARKS = {"measured": "m", "predicted": "p", "published": "s"}
+
+
+def write(path: Path, summary: Summary, language: str = "en") -> None:
+    """Write `report.html`, all of it or nothing."""
+    write_atomically(path, render(summary, language))
+
+
+def render(summary: Summary, language: str = "en") -> str:
+    """The report as HTML; a summary without a decision is decided with the usual thresholds.
+
+    Args:
+        language: 'en' or 'zh'.
+    """
+    decision = summary.decision or decide(summary)
+    spoken = words(language)
+
+    def named(name: str) -> str:
+        return spoken["baseline"] if name == "baseline" else rung(name).title
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"shown": shown, "interval": interval, "named": named}
+    environment.filters |= {"size": size, "points": points}
+    return environment.get_template("report.html.j2").render(
+        summary=summary,
+        decision=decision,
+        language=language,
+        w=spoken,
+        marks=_MARKS,
+        rung=rung,
+        plots=_plots(summary, decision),
+        categories=_categories(summary),
+    )
+
+
+def shown(figure: Figure, signed: bool = False) -> str:
+    """A figure in the unit that reads best: '41.2 ms'.
+
+    Args:
+        figure: the figure.
+        signed: of a share: as points with a sign, such as '−2.0'.
+    """
+    scale, form, unit = _form(figure, signed)
+    return f"{scale * figure.value:{form}}{unit}".replace("-", "−")
+
+
+def interval(figure: Figure, signed: bool = False) -> str:
+    """The ends of its interval in the same unit: '[39.8, 44.0]'; '' if it has none."""
+    if figure.low is None or figure.high is None:
+        return ""
+    scale, form, _ = _form(figure, signed)
+    return f"[{scale * figure.low:{form}}, {scale * figure.high:{form}}]".replace("-", "−")
+
+
+def _form(figure: Figure, signed: bool) -> tuple[float, str, str]:
+    """(factor, format, unit) to show a figure with."""
+    if signed:
+        return 100, "+.1f", ""
+    if figure.unit == "share":
+        return 100, ".1f", " %"
+    if figure.unit == "seconds":
+        return (1000, ".1f", " ms") if figure.value < 1 else (1, ".2f", " s")
+    if figure.unit == "bytes":
+        for power, name in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
+            if figure.value >= 2**power:
+                return 2**-power, ".2f", f" {name}"
+        return 1, ".0f", " bytes"
+    if figure.unit == "tokens":
+        return 1, ",.0f", ""
+    return 1, {"tokens/s": ".1f"}.get(figure.unit, ".3g"), ""
+
+
+def _plots(summary: Summary, decision: Decision) -> list[dict[str, str]]:
+    """Accuracy, KL divergence and tokens/s against memory, as far as they were measured."""
+    asked = decision.thresholds
+    kinds = {  # label: (points, whether more is better, limit)
+        "change in accuracy, points": (_points(summary, decision, "accuracy"), True),
+        "KL divergence, nats": (_points(summary, decision, "kl"), False),
+        f"tokens/s at concurrency {asked.concurrency}": (
+            _points(summary, decision, "speed"),
+            True,
+        ),
+    }
+    found = []
+    for label, (each, up) in kinds.items():
+        if len(each) > 1:
+            limit = -100 * asked.accuracy_loss if label.startswith("change") else None
+            svg = pareto.plot(each, label, up, decision.rung, limit)
+            data = base64.b64encode(svg.encode()).decode()
+            found.append({"data": data, "words": pareto.words(each, label)})
+    return found
+
+
+def _points(summary: Summary, decision: Decision, kind: str) -> list[pareto.Point]:
+    """A point for each rung that has both memory and the figure."""
+    found = []
+    for entry in summary.rungs:
+        speed = entry.speed_at(decision.thresholds.concurrency)
+        quality = entry.quality
+        figure, scale = {
+            "accuracy": (quality and quality.accuracy_change, 100),
+            "kl": (quality and (quality.kl_mean or _zero(entry.name)), 1),
+            "speed": (speed and speed.throughput, 1),
+        }[kind]
+        if figure and entry.memory:
+            memory = entry.memory.total(decision.thresholds.tokens) / 2**20
+            exact = kind == "accuracy" and entry.name == "baseline"
+            low, high = (None, None) if exact else (figure.low, figure.high)
+            ends = [None if end is None else scale * end for end in (low, high)]
+            found.append(pareto.Point(entry.name, memory, scale * figure.value, *ends))
+    return found
+
+
+def _zero(name: str) -> Figure | None:
+    """The baseline's distance from itself."""
+    return Figure(0.0, "nats") if name == "baseline" else None
+
+
+def _categories(summary: Summary) -> list[dict]:
+    """For each category: its name, items, whether it counts, and each rung's accuracy in %."""
+    compared = {e.name: e.quality.categories for e in summary.rungs if e.quality}
+    baseline = compared.get("baseline", ())
+    return [
+        {
+            "name": category.name,
+            "items": category.items,
+            "informative": category.informative,
+            "right": {name: _percent(found[place]) for name, found in compared.items() if found},
+        }
+        for place, category in enumerate(baseline)
+    ]
+
+
+def _percent(category: object) -> str:
+    right = category.baseline_right + category.gained - category.lost
+    return f"{100 * right / category.items:.0f}"
