@@ -70,7 +70,12 @@ def _gains(entry: Entry, than: Entry, asked: Thresholds) -> bool:
     if entry.memory and than.memory:
         if entry.memory.total(asked.tokens) < SAVING * than.memory.total(asked.tokens):
             return True
-    now, before = entry.speed_at(asked.concurrency), than.speed_at(asked.concurrency)
+    return gains_speed(entry, than, asked.concurrency)
+
+
+def gains_speed(entry: Entry, than: Entry, concurrency: int) -> bool:
+    """Whether even its slowest run made more tokens/s than the other's fastest."""
+    now, before = entry.speed_at(concurrency), than.speed_at(concurrency)
     if now is None or before is None:
         return False
     slowest = now.throughput.value if now.throughput.low is None else now.throughput.low

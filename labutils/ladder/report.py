@@ -13,6 +13,7 @@ from labutils.bootstrap import write_atomically
 from labutils.ladder import pareto
 from labutils.ladder.decide import decide
 from labutils.ladder.decision import Decision
+from labutils.ladder.questions import questions
 from labutils.ladder.report_words import words
 from labutils.ladder.results import Figure
 from labutils.ladder.rungs import rung
@@ -58,6 +59,7 @@ def render(summary: Summary, language: str = "en") -> str:
         rung=rung,
         plots=_plots(summary, decision),
         categories=_categories(summary),
+        questions=questions(summary, decision.thresholds.tokens),
     )
 
 

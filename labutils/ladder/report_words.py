@@ -54,6 +54,7 @@ WORDS = {
     "tpot": ("TPOT", "每词元延迟 TPOT"),
     "throughput": ("Tokens/s, range of runs", "词元/秒（各次运行范围）"),
     "limit": ("Of the machine's limit", "占机器上限"),
+    "questions": ("Rules of thumb, asked of these figures", "用这些数据检验经验之谈"),
     "plots": ("What it costs, and what it saves", "代价与收益"),
     "plots_note": (
         "Left is less memory. Dotted: rungs that no other beats in both. Filled markers: weights "

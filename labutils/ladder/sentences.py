@@ -152,6 +152,37 @@ SENTENCES = {
         "{items} 道题中 {gained} 道由错变对、{lost} 道由对变错，{p}",
     ),
     "baseline": ("the baseline", "基线"),
+    "none": ("none", "无"),
+    # --- the source's rules of thumb, as questions ---
+    "question precision": (
+        "Does higher precision answer better?",
+        "精度越高，效果越好吗？",
+    ),
+    "answer precision": (
+        "A loss is shown for: {lossy}. No loss is shown for: {rest}.",
+        "显示出损失：{lossy}。未显示出损失：{rest}。",
+    ),
+    "question edge": (
+        "At the edge, {concurrency} request at a time: what is fastest?",
+        "端侧，并发 {concurrency}：哪一级最快？",
+    ),
+    "question server": (
+        "On a server, {concurrency} requests at a time: what is fastest?",
+        "服务器端，并发 {concurrency}：哪一级最快？",
+    ),
+    "answer fastest": (
+        "{title}: {ratio} × the baseline's tokens/s ({now}).",
+        "{title}：每秒词元数为基线的 {ratio} 倍（{now}）。",
+    ),
+    "answer none faster": (
+        "No rung is faster than the baseline beyond the spread of the runs.",
+        "没有任何一级比基线更快（超出各次运行的波动）。",
+    ),
+    "question context": (
+        "Long texts: how many tokens fit into {size}, what the baseline takes with {tokens}?",
+        "文本很长：{size}（基线存 {tokens} 个词元所占的内存）能放下多少词元？",
+    ),
+    "answer context": ("{listed}.", "{listed}。"),
 }
 
 
