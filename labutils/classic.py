@@ -127,13 +127,16 @@ def check_convert(arguments: Sequence[str], cwd: Path = Path()) -> None:
 
     Raises:
         LabError: an incomplete model, head_dim other than 128, no torch_dtype, no tokenizer, a
-            destination that holds something else, or too little room on the disk.
+            destination that holds something else, too little room on the disk, or 4-bit weights
+            that it would garble.
     """
     parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
     parser.add_argument("name", nargs="?")
     parser.add_argument("model", nargs="?")
     parser.add_argument("--dst-path", default="workspace")
     parser.add_argument("--tokenizer-path")
+    parser.add_argument("--model-format")
+    parser.add_argument("--group-size")
     try:
         asked, _ = parser.parse_known_args([*arguments])
     except argparse.ArgumentError:
@@ -142,6 +145,10 @@ def check_convert(arguments: Sequence[str], cwd: Path = Path()) -> None:
         return
     model, target = cwd / asked.model, cwd / asked.dst_path
     _check_model(model)
+    if asked.model_format == "awq":
+        from labutils import classic_awq
+
+        classic_awq.check(model, asked.group_size)
     _check_tokenizer(model, asked.tokenizer_path and cwd / asked.tokenizer_path)
     _check_target(target, sum(f.stat().st_size for f in model.glob("*.safetensors")))
 

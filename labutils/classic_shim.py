@@ -11,13 +11,14 @@ import sys
 import types
 from pathlib import Path
 
+from labutils import classic_awq
+
 
 def refuse(name: str) -> None:
     """What `_turbomind` does in CUDA and nothing here can do."""
     raise SystemExit(  # on a line of its own, below LMDeploy's progress bar
-        f"\nLMDeploy 0.2.4 calls _turbomind.{name}, which rearranges 4-bit weights on a GPU. "
-        "Without one it would write zeros and say nothing, so it stops here: convert "
-        "unquantized weights."
+        f"\nLMDeploy 0.2.4 calls _turbomind.{name}, which only its library for CUDA 11 has: use a "
+        "machine with that."
     )
 
 
@@ -28,6 +29,9 @@ class _TurboMind(types.ModuleType):
     """
 
     TensorMap = Tensor = type("TensorMap", (), {})
+    transpose_qk_s4_k_m8 = staticmethod(classic_awq.transpose_qk_s4_k_m8)
+    fuse_w1_w3_s4_k_m8 = staticmethod(classic_awq.fuse_w1_w3_s4_k_m8)
+    convert_s4_k_m8 = staticmethod(classic_awq.convert_s4_k_m8)
 
     def __getattr__(self, name: str) -> object:
         if name.startswith("__"):  # what the import system asks of any module

@@ -6,8 +6,8 @@ value. So a small Llama can stand in for InternLM2 wherever a tool goes by names
 `convert internlm2-chat-7b` does.
 
 The folder also suits tools of early 2024 (LMDeploy 0.2.4, Transformers 4.37): `torch_dtype` and
-`rope_theta` where those look for them, and a tokenizer.json that Tokenizers 0.15 can read.
-Left out: biases, checkpoints in several files.
+`rope_theta` where those look for them, and a tokenizer.json that Tokenizers 0.15 can read. Weights
+in AWQ's 4 bits are renamed, too. Left out: biases, checkpoints in several files.
 """
 
 import json
@@ -28,6 +28,8 @@ NAMES = {
     "post_attention_layernorm": "ffn_norm",
 }
 """Llama's names inside a layer, and InternLM2's."""
+KINDS = ("weight", "qweight", "qzeros", "scales")
+"""What a linear layer's tensors are called; the last three are [in, out], see `labutils.awq`."""
 CONFIGURATION = """\
 from transformers import PretrainedConfig
 
@@ -42,9 +44,10 @@ def write(source: Path, target: Path, dtype: torch.dtype | None = None) -> None:
     """Write the Llama in `source` to the existing folder `target` as an InternLM2.
 
     Args:
-        source: Hugging Face folder of a Llama model without biases, in one model.safetensors.
+        source: Hugging Face folder of a Llama model without biases, in one model.safetensors, in
+            16 bits or in AWQ's 4.
         target: an existing, empty folder.
-        dtype: of the stored weights; None keeps the source's.
+        dtype: of what is stored in floating point; None keeps the source's.
     """
     config = json.loads((source / "config.json").read_text(encoding="utf-8"))
     tensors = load_file(source / "model.safetensors")
@@ -52,7 +55,7 @@ def write(source: Path, target: Path, dtype: torch.dtype | None = None) -> None:
     dtype = dtype or tensors["model.norm.weight"].dtype
     # clone: tied weights share memory, which safetensors refuses
     renamed = {
-        name: tensor.to(dtype).clone(memory_format=torch.contiguous_format)
+        name: _converted(tensor, dtype).clone(memory_format=torch.contiguous_format)
         for name, tensor in rename(tensors, config["num_key_value_heads"]).items()
     }
     save_file(renamed, target / "model.safetensors", metadata={"format": "pt"})
@@ -63,11 +66,16 @@ def write(source: Path, target: Path, dtype: torch.dtype | None = None) -> None:
         shutil.copy(source / "generation_config.json", target)
 
 
+def _converted(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+
 def rename(llama: Mapping[str, torch.Tensor], kv_heads: int) -> dict[str, torch.Tensor]:
     """A Llama's tensors under InternLM2's names.
 
     Args:
-        llama: tensors by name; each layer's q_proj, k_proj and v_proj are [heads · d, hidden].
+        llama: tensors by name; each layer's q_proj, k_proj and v_proj weights are
+            [heads · d, hidden].
         kv_heads: number of key-value heads.
     """
     renamed = {
@@ -77,11 +85,24 @@ def rename(llama: Mapping[str, torch.Tensor], kv_heads: int) -> dict[str, torch.
     }
     layers = {name.split(".")[2] for name in llama if name.startswith("model.layers.")}
     for layer in (f"model.layers.{number}" for number in layers):
-        qkv = [llama[f"{layer}.self_attn.{part}_proj.weight"] for part in "qkv"]
-        renamed[f"{layer}.attention.wqkv.weight"] = fuse_qkv(*qkv, kv_heads)
+        for kind in _kinds(llama, f"{layer}.self_attn.q_proj"):
+            qkv = [llama[f"{layer}.self_attn.{part}_proj.{kind}"] for part in "qkv"]
+            renamed[f"{layer}.attention.wqkv.{kind}"] = _fused(kind, qkv, kv_heads)
         for old, new in NAMES.items():
-            renamed[f"{layer}.{new}.weight"] = llama[f"{layer}.{old}.weight"]
+            for kind in _kinds(llama, f"{layer}.{old}"):
+                renamed[f"{layer}.{new}.{kind}"] = llama[f"{layer}.{old}.{kind}"]
     return renamed
+
+
+def _kinds(llama: Mapping[str, torch.Tensor], name: str) -> list[str]:
+    """The KINDS of tensors that a layer has; one that has none lacks its weight."""
+    return [kind for kind in KINDS if f"{name}.{kind}" in llama] or ["weight"]
+
+
+def _fused(kind: str, qkv: list[torch.Tensor], kv_heads: int) -> torch.Tensor:
+    if kind == "weight":
+        return fuse_qkv(*qkv, kv_heads)
+    return fuse_qkv(*(part.T for part in qkv), kv_heads).T
 
 
 def fuse_qkv(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, kv_heads: int) -> torch.Tensor:

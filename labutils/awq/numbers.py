@@ -41,7 +41,8 @@ def pack(numbers: torch.Tensor) -> torch.Tensor:
     if numbers.numel() and not 0 <= numbers.min() <= numbers.max() <= 15:
         raise LabError("4 bits hold 0 to 15, and these numbers go beyond: quantize to 4 bits.")
     eights = numbers.int().unflatten(1, (-1, 8))[..., ORDER]
-    return (eights << _shifts()).sum(-1, dtype=torch.int32)  # no bit is set twice: a sum is an or
+    # No bit is set twice, so the sum is an or.
+    return (eights << _shifts(eights)).sum(-1, dtype=torch.int32)
 
 
 def unpack(packed: torch.Tensor) -> torch.Tensor:
@@ -55,13 +56,13 @@ def unpack(packed: torch.Tensor) -> torch.Tensor:
             f"Packed 4-bit numbers are int32 [rows, columns / 8], not {_described(packed)}: is "
             "this the weight of an unquantized layer?"
         )
-    eights = torch.empty(*packed.shape, 8, dtype=torch.uint8)
-    eights[..., ORDER] = (packed[..., None] >> _shifts() & 15).to(torch.uint8)
+    eights = torch.empty(*packed.shape, 8, dtype=torch.uint8, device=packed.device)
+    eights[..., ORDER] = (packed[..., None] >> _shifts(packed) & 15).to(torch.uint8)
     return eights.flatten(1)
 
 
-def _shifts() -> torch.Tensor:
-    return 4 * torch.arange(8, dtype=torch.int32)
+def _shifts(like: torch.Tensor) -> torch.Tensor:
+    return 4 * torch.arange(8, dtype=torch.int32, device=like.device)
 
 
 def _described(tensor: torch.Tensor) -> str:

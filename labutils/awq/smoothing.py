@@ -7,7 +7,7 @@ layer before, by as much: the model stays the same, and the columns round more f
 
 LMDeploy's factor also looks at the weights themselves. Its `ratio` is 0.5; with --search-scale it
 tries 0, 0.05 … 0.95 on each block and keeps what changes the block's output least. Left out: that
-search, and where in a model the factors go (`tests/contract/test_awq.py` does it for a Llama).
+search, and where in a model the factors go (`tests/contract/test_auto_awq.py` does it for a Llama).
 """
 
 import torch

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from lmdeploy import GenerationConfig, pipeline
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from texts import PROMPTS
 from transformers import AutoModelForCausalLM, LlamaConfig
 
@@ -127,20 +127,6 @@ def test_head_dim_64_is_refused_because_the_tool_would_garble_it(model, tmp_path
     assert "100%" in said, "the tool itself converts it and complains of nothing"
     settings = workspace.read_settings(tmp_path / "ws/triton_models/weights/config.ini")
     assert settings["head_num"] == "4", "576 / 128, rounded down: the model has 9 heads"
-
-
-def test_four_bit_weights_are_refused_where_the_library_would_write_zeros(source, tmp_path):
-    awq = copy(source, tmp_path / "awq")
-    tensors = load_file(awq / "model.safetensors")
-    for name in [n for n in tensors if ".attention." in n or ".feed_forward." in n]:
-        columns, rows = tensors.pop(name).shape
-        stem = name.removesuffix("weight")
-        tensors[f"{stem}qweight"] = torch.zeros(rows, columns // 8, dtype=torch.int32)
-        tensors[f"{stem}qzeros"] = torch.zeros(rows // 128, columns // 8, dtype=torch.int32)
-        tensors[f"{stem}scales"] = torch.ones(rows // 128, columns, dtype=torch.float16)
-    save_file(tensors, awq / "model.safetensors")
-    with pytest.raises(LabError, match="would write zeros and say nothing"):
-        convert(awq, tmp_path, "--model-format", "awq", "--group-size", "128")
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ def expected(w4a16_dequantized, passages) -> list[float]:
 
 
 def test_cross_entropy_in_float32(pipe_w4_float32, passages, expected):
-    assert pipe_w4_float32.get_ppl(passages) == pytest.approx(expected, abs=1e-3)
+    assert pipe_w4_float32.get_ppl(passages) == pytest.approx(expected, abs=1e-5)
 
 
 def test_cross_entropy_in_bfloat16(pipe_w4_bfloat16, passages, expected):
@@ -80,6 +80,12 @@ def test_logits_with_other_group_sizes(request, passages, folder, size):
     with engine(opened.path) as pipe:
         (got,) = pipe._run(coro=pipe.async_engine.async_get_logits([passages[0]])).result()
     torch.testing.assert_close(got, wanted, atol=2e-3, rtol=1e-4)
+
+
+def test_activations_have_the_dtype_asked_for(pipe_w4_float32, pipe_w4_bfloat16):
+    """LMDeploy itself makes it float16 for every 4-bit model."""
+    engines = [pipe.async_engine.engine for pipe in (pipe_w4_float32, pipe_w4_bfloat16)]
+    assert [e.model_config.dtype for e in engines] == [torch.float32, torch.bfloat16]
 
 
 def test_memory_of_the_weights(pipe_bfloat16, pipe_w4_bfloat16, model):

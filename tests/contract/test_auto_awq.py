@@ -119,15 +119,23 @@ def test_errors_of_each_block(reference, w4a16_dequantized, passages):
     assert {(e.attention, e.feed_forward) for e in same} == {(0.0, 0.0)}
 
 
+def test_an_error_stays_in_its_block(reference, passages):
+    changed = copy.deepcopy(reference)
+    weight = changed.model.layers[3].mlp.down_proj.weight
+    weight.data = awq.quantize(weight.data, 64).dequantize()
+    errors = awq.block_errors(reference, changed, passages[0][:64])
+    assert [n for n, error in enumerate(errors) if error.feed_forward > 1e-3] == [3]
+    assert max(error.attention for error in errors) < 1e-6, "each block has the original's input"
+
+
 def test_smoothing_alone_is_no_error(reference, w4a16, passages):
     """Its factors cancel inside of a block, so that what `block_errors` shows is the rounding."""
     stats = torch.load(w4a16 / "inputs_stats.pth", weights_only=True)
     tensors = smoothed(dict(reference.state_dict()), stats, 64, today=True)
     scaled = copy.deepcopy(reference)
     scaled.load_state_dict(tensors)
-    assert not torch.equal(
-        scaled.model.layers[0].mlp.up_proj.weight, reference.model.layers[0].mlp.up_proj.weight
-    )
+    before, after = (each.model.layers[0].mlp.up_proj.weight for each in (reference, scaled))
+    assert not torch.allclose(before, after, rtol=0.1)
     errors = awq.block_errors(reference, scaled, passages[0][:128])
     assert max(max(e.attention, e.feed_forward) for e in errors) < 1e-4
 
