@@ -5,6 +5,7 @@ import json
 import pytest
 from lmdeploy import PytorchEngineConfig
 
+from labutils import engine_config
 from labutils.cpu import patches
 from labutils.errors import LabError
 
@@ -24,6 +25,12 @@ from labutils.errors import LabError
 def test_options(options, sentence):
     with pytest.raises(LabError, match=sentence):
         patches.refuse_unsupported_options(PytorchEngineConfig(**options))
+
+
+@pytest.mark.parametrize("number", [1, 3, -4])
+def test_numbers_that_are_no_cache_format(number):
+    with pytest.raises(LabError, match=f"quant_policy={number} is no KV cache format.*choose 8"):
+        engine_config(quant_policy=number)
 
 
 LLAMA = {
