@@ -10,6 +10,7 @@ LESSONS = ("00", "01", "03", "04", "05")
 """Those that `LAB_MODEL` changes; 02 and 06 always take the course's own models."""
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("architecture", ["qwen2", "internlm2"])
 def test_lessons_run_on_another_architecture(tmp_path, model, monkeypatch, architecture):
     if architecture == "qwen2":
