@@ -13,17 +13,16 @@ Pictures are in `labutils.calibration_plots`. Left out: modules outside the laye
 last norm, and those that only some layers have.
 """
 
-import json
 import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from labutils.errors import LabError
+from labutils.folders import read_config
 
 Statistics = Mapping[str, torch.Tensor]
 """By name: min, max, absmax, mean, absmean, each [layers, channels]."""
@@ -145,7 +144,7 @@ def _extremes(modules: dict[str, Statistics] | None) -> Extremes | None:
 
 def _check_model(found: Calibration, folder: Path, model: Path) -> None:
     """Compare the statistics' shapes with a model's config.json."""
-    config: dict[str, Any] = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    config = read_config(model)
     if (layers := config.get("num_hidden_layers", found.layers)) != found.layers:
         raise LabError(
             f"{folder} is of a model with {found.layers} layers, and {model.name} has {layers}: "

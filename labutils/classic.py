@@ -13,7 +13,6 @@ a GPU it runs through `labutils.classic_shim`, and `lite` reads its text through
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from labutils import classic_models, programs
 from labutils.bootstrap import CLASSIC_PYTHONS, PYTHON
 from labutils.commands import history, parse
 from labutils.errors import LabError
+from labutils.folders import check_room, read_config
 from labutils.hub import check_line
 from labutils.paths import ROOT
 
@@ -157,7 +157,7 @@ def _check_model(model: Path) -> None:
     from labutils.models import check_folder
 
     check_folder(model)
-    config = classic_models.read_config(model)
+    config = read_config(model)
     if "torch_dtype" not in config:
         raise LabError(
             f'{model}/config.json has no "torch_dtype", by which LMDeploy {VERSION} chooses the '
@@ -194,10 +194,5 @@ def _check_target(target: Path, weights: int) -> None:
             f"{target} exists and is no workspace, and LMDeploy {VERSION} deletes its destination "
             "before it writes: choose another one with --dst-path."
         )
-    room = next(folder for folder in target.resolve().parents if folder.is_dir())
-    free = shutil.disk_usage(room).free
-    if free < 1.05 * weights:  # the weights again, and some small files
-        raise LabError(
-            f"The workspace needs {1.05 * weights / 1e9:.1f} GB, and {room} has {free / 1e9:.1f} "
-            "GB free: make room, or choose another disk with --dst-path."
-        )
+    # The weights again, and some small files.
+    check_room(target, 1.05 * weights, "The workspace", "choose another disk with --dst-path")

@@ -17,7 +17,6 @@ of w_qkv and w13, its rows of wo and w2. Left out: reading a whole workspace
 (`tests/contract/test_classic_awq.py` does it).
 """
 
-import json
 from pathlib import Path
 
 import torch
@@ -25,6 +24,7 @@ import torch
 from labutils.awq.numbers import Quantized, pack, unpack
 from labutils.conversion import interleave
 from labutils.errors import LabError
+from labutils.folders import read_config
 
 TILE = (2, 2, 4, 2)
 """How an input's place among 32 splits: tile, half of the tile, thread's pair, one of the pair."""
@@ -112,8 +112,7 @@ def check(model: Path, group_size: str | None) -> None:
     found = folder.weight(folder.linears[0]).group_size
     if found != 128:
         raise LabError(f"{model} has groups of {found}: quantize with --w-group-size 128.")
-    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
-    if any(length % 32 for shape in linear_shapes(config) for length in shape):
+    if any(length % 32 for shape in linear_shapes(read_config(model)) for length in shape):
         raise LabError(f"{model} has layers that are no multiple of 32 wide: use another model.")
 
 

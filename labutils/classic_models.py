@@ -12,6 +12,7 @@ from typing import Any
 
 from labutils import internlm2
 from labutils.errors import LabError
+from labutils.folders import read_config
 from labutils.models import MANIFEST, check_folder, new_folder
 
 DEFAULT_THETA = 10_000.0
@@ -44,11 +45,6 @@ def old_form(model: str | Path, folder: str | Path) -> Path:
             if file.name != MANIFEST and not (unfinished / file.name).exists():
                 (unfinished / file.name).symlink_to(file)
     return folder
-
-
-def read_config(model: Path) -> dict[str, Any]:
-    """A model folder's config.json."""
-    return json.loads((model / "config.json").read_text(encoding="utf-8"))
 
 
 def old_config(config: dict[str, Any], model: Path) -> dict[str, Any]:

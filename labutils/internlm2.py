@@ -19,6 +19,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from labutils.folders import read_config
+
 NAMES = {
     "self_attn.o_proj": "attention.wo",
     "mlp.gate_proj": "feed_forward.w1",
@@ -49,7 +51,7 @@ def write(source: Path, target: Path, dtype: torch.dtype | None = None) -> None:
         target: an existing, empty folder.
         dtype: of what is stored in floating point; None keeps the source's.
     """
-    config = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    config = read_config(source)
     tensors = load_file(source / "model.safetensors")
     tensors.setdefault("lm_head.weight", tensors["model.embed_tokens.weight"])
     dtype = dtype or tensors["model.norm.weight"].dtype

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from labutils.errors import LabError
+from labutils.folders import read_config
 from labutils.paths import BUILD, DATA
 from labutils.registry import MODELS, SMOLLM2_SOURCE, EmbeddedSource, Model
 
@@ -352,7 +353,7 @@ def _check_architecture(folder: Path) -> str:
     """The architecture, if LMDeploy has it on this machine; LabError otherwise."""
     from labutils.cpu.activate import is_active
 
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = read_config(folder)
     if is_active():
         from labutils.cpu.patches import refuse_unsupported_model
 

@@ -1,7 +1,6 @@
 """Runs one of LMDeploy's programs to its end, with a progress bar where it counts layers."""
 
 import contextlib
-import json
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from labutils.errors import LabError
+from labutils.folders import read_config
 from labutils.processes import end_with_parent
 
 LAYER = re.compile(r"\S*?\.(\d+)[., ].*(samples|smooth|packed)")
@@ -72,6 +72,5 @@ def _note(line: str, said: list[str], bar: tqdm) -> None:
 def layers_of(model: str | Path) -> int:
     """The number of layers that a model folder's config.json gives; 0 if it gives none."""
     with contextlib.suppress(OSError, ValueError):
-        config = json.loads((Path(model) / "config.json").read_text(encoding="utf-8"))
-        return int(config.get("num_hidden_layers", 0))
+        return int(read_config(Path(model)).get("num_hidden_layers", 0))
     return 0

@@ -26,6 +26,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from labutils.errors import LabError
+from labutils.folders import read_config
 
 
 def reembed(
@@ -43,7 +44,7 @@ def reembed(
     Raises:
         LabError: not a Llama checkpoint in one file, or sizes that it cannot be widened to.
     """
-    config = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    config = read_config(source)
     check(config, source, hidden, head_dim)
     tensors = load_file(source / "model.safetensors")
     widened = {

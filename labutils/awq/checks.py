@@ -4,13 +4,13 @@ It calibrates for minutes and only then stops, at a bare assertion: for a group 
 divide a layer, for instance. Left out: the calibration text.
 """
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from labutils.awq.folder import linear_shapes, predicted_sizes, read_config, read_tensors
+from labutils.awq.folder import checked_config, linear_shapes, predicted_sizes, read_tensors
 from labutils.errors import LabError
+from labutils.folders import check_room
 
 GROUP_SIZES = (128, 64, 32)
 """What LMDeploy's engines take: TurboMind 128 only, the PyTorch engine (on a CPU) all three."""
@@ -29,7 +29,7 @@ def check(model: str | Path, group_size: int, folder: str | Path | None = None) 
             linear layers, a folder that exists, or a full disk.
     """
     model = Path(model)
-    config = read_config(model)
+    config = checked_config(model)
     quantization = config.get("quantization_config")
     if quantization or any(name.endswith(".qweight") for name in read_tensors(model)):
         method = (quantization or {}).get("quant_method", "awq")  # 0.2.4 leaves no word about it
@@ -58,10 +58,5 @@ def _check_group_size(config: Mapping[str, Any], group_size: int) -> None:
 def _check_target(folder: Path, needed: int) -> None:
     if folder.exists():
         raise LabError(f"{folder} exists already: name a new folder, or delete this one.")
-    room = next(parent for parent in folder.resolve().parents if parent.is_dir())
-    free = shutil.disk_usage(room).free
-    if free < 1.1 * needed:  # the weights, and some statistics
-        raise LabError(
-            f"The quantized model needs {1.1 * needed / 1e9:.1f} GB, and {room} has "
-            f"{free / 1e9:.1f} GB free: make room, or name a folder on another disk."
-        )
+    # The weights, and some statistics.
+    check_room(folder, 1.1 * needed, "The quantized model", "name a folder on another disk")

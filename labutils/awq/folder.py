@@ -9,7 +9,6 @@ word about it in config.json) leaves. Left out: models whose tensors are not nam
 biases in `predicted_sizes`.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from safetensors.torch import load_file
 
 from labutils.awq.numbers import Quantized, unpack_weight
 from labutils.errors import LabError
+from labutils.folders import read_config
 
 PARTS = ("embeddings", "norms", "linear layers", "4-bit numbers", "scales", "zero points")
 """What `sizes` tells apart; the output layer counts as embeddings."""
@@ -75,7 +75,7 @@ def open_folder(path: str | Path) -> Folder:
         LabError: no model folder, or one whose weights are not in AWQ's 4 bits.
     """
     path = Path(path)
-    quantization = read_config(path).get("quantization_config", {})
+    quantization = checked_config(path).get("quantization_config", {})
     if quantization.get("quant_method", "awq") != "awq" or quantization.get("bits", 4) != 4:
         raise LabError(
             f"{path} is quantized with {quantization.get('quant_method')}, "
@@ -89,12 +89,12 @@ def open_folder(path: str | Path) -> Folder:
     return folder
 
 
-def read_config(path: Path) -> dict[str, Any]:
+def checked_config(path: Path) -> dict[str, Any]:
     """A model folder's config.json; LabError if the folder is incomplete."""
     from labutils.models import check_folder
 
     check_folder(path)
-    return json.loads((path / "config.json").read_text(encoding="utf-8"))
+    return read_config(path)
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -117,7 +117,7 @@ def sizes(path: str | Path) -> dict[str, int]:
         LabError: no model folder.
     """
     path = Path(path)
-    read_config(path)
+    checked_config(path)
     counted = dict.fromkeys(PARTS, 0)
     for name, tensor in read_tensors(path).items():
         counted[_part(name, tensor)] += tensor.nbytes

@@ -92,10 +92,11 @@ def bin_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def calibration_text(tmp_path_factory) -> Path:
-    """A folder in which LMDeploy finds a wikitext."""
-    from quantizing import write_text
+    """A folder in which LMDeploy finds Python's topics in place of a data set."""
+    from labutils import corpus
+    from labutils.hub import hub_folder
 
-    return write_text(tmp_path_factory.mktemp("text"))
+    return hub_folder(tmp_path_factory.mktemp("text") / "hub", corpus.python_topics().texts)
 
 
 @pytest.fixture(scope="session")
@@ -104,8 +105,8 @@ def w4a16(model: str, tmp_path_factory, calibration_text) -> Path:
     from quantizing import auto_awq
 
     folder = tmp_path_factory.mktemp("w4a16") / "calibrated"
-    options = ("--calib-samples", "2", "--calib-seqlen", "128")
-    return auto_awq(Path(model), folder, 64, *options, text=calibration_text)
+    options = {"calib_samples": 2, "calib_seqlen": 128}
+    return auto_awq(Path(model), folder, 64, calibration_text, **options)
 
 
 @pytest.fixture(scope="session")
@@ -130,8 +131,8 @@ def w4a16_searched(short_model: Path, tmp_path_factory, calibration_text) -> Pat
     from quantizing import auto_awq
 
     folder = tmp_path_factory.mktemp("w4a16") / "searched"
-    options = ("--calib-samples", "2", "--calib-seqlen", "64", "--batch-size", "2")
-    return auto_awq(short_model, folder, 32, "--search-scale", *options, text=calibration_text)
+    options = {"search_scale": True, "calib_samples": 2, "calib_seqlen": 64, "batch_size": 2}
+    return auto_awq(short_model, folder, 32, calibration_text, **options)
 
 
 @pytest.fixture(scope="session")
@@ -151,4 +152,4 @@ def w4a16_128(short_model_128: Path, tmp_path_factory, calibration_text) -> Path
     from quantizing import auto_awq
 
     folder = tmp_path_factory.mktemp("w4a16") / "padded"
-    return auto_awq(short_model_128, folder, 128, "--calib-samples", "0", text=calibration_text)
+    return auto_awq(short_model_128, folder, 128, calibration_text, calib_samples=0)

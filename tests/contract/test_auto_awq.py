@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from quantizing import write_text
 from safetensors.torch import load_file
 from transformers import LlamaConfig
 
@@ -145,7 +144,7 @@ def test_smoothing_alone_is_no_error(reference, w4a16, passages):
 
 @pytest.mark.skipif(bool(classic.why_not()), reason=classic.why_not())
 @pytest.mark.parametrize("kv_heads", [1, 2])
-def test_the_real_024(model, tmp_path, kv_heads):
+def test_the_real_024(model, tmp_path, kv_heads, calibration_text):
     """With two value heads it also smooths from v_proj to o_proj; with one it cannot."""
     from tiny import SIZE, make
 
@@ -155,8 +154,8 @@ def test_the_real_024(model, tmp_path, kv_heads):
     file = made / "config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"torch_dtype": "float16"}))
     options = ("--calib-dataset", "wikitext2", "--calib-samples", "2", "--calib-seqlen", "64")
-    text = write_text(tmp_path)
-    arguments = ("lite", "auto_awq", str(made), "--work-dir", "awq", "--device", "cpu", *options)
-    classic.lmdeploy(*arguments, cwd=text)
-    assert differing(made, tmp_path / "awq", 128, today=False) == []
-    assert awq.open_folder(tmp_path / "awq").weight("model.layers.0.mlp.up_proj").group_size == 128
+    made_4bit = tmp_path / "awq"
+    options += ("--work-dir", str(made_4bit), "--device", "cpu")
+    classic.lmdeploy("lite", "auto_awq", str(made), *options, cwd=calibration_text)
+    assert differing(made, made_4bit, 128, today=False) == []
+    assert awq.open_folder(made_4bit).weight("model.layers.0.mlp.up_proj").group_size == 128

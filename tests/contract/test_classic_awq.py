@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from quantizing import write_text
 from transformers import LlamaConfig
 
 from labutils import LabError, awq, classic, classic_awq, internlm2, workspace
@@ -16,7 +15,7 @@ pytestmark = pytest.mark.skipif(bool(classic.why_not()), reason=classic.why_not(
 
 
 @pytest.fixture(scope="module")
-def model_awq(model, tmp_path_factory) -> Path:
+def model_awq(model, tmp_path_factory, calibration_text) -> Path:
     """A small random Llama in 4 bits, by the real `auto_awq` of 0.2.4."""
     from tiny import SIZE, make
 
@@ -27,8 +26,8 @@ def model_awq(model, tmp_path_factory) -> Path:
     file = llama / "config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"torch_dtype": "float16"}))
     options = ("--calib-dataset", "wikitext2", "--calib-samples", "2", "--calib-seqlen", "64")
-    arguments = ("lite", "auto_awq", str(llama), "--work-dir", "awq", "--device", "cpu", *options)
-    classic.lmdeploy(*arguments, cwd=write_text(folder))
+    options += ("--work-dir", str(folder / "awq"), "--device", "cpu")
+    classic.lmdeploy("lite", "auto_awq", str(llama), *options, cwd=calibration_text)
     return folder / "awq"
 
 
