@@ -7,7 +7,10 @@ CPU. In reading order:
 - `rewrite`: compiles LMDeploy's modules with `torch.cuda` and `'cuda'` replaced;
 - `cuda_stub`: what `torch.cuda` becomes;
 - `patches`: the few functions of LMDeploy that must answer differently on a CPU;
-- `backend`: the table from LMDeploy's operators to `attention`, `linear_w4`, `norm` and `sampling`;
+- `backend`: the table from LMDeploy's operators to `attention`, `linear`, `linear_w4`,
+  `elementwise` and `sampling`;
+- `recording`: a decode step recorded once and replayed, as CUDA graphs are on a GPU;
+- `instructions`, `kernels`, `vectors`, `jit`: what such a step consists of, as machine code;
 - `memory`: how much of this machine the KV cache may take.
 
 No file of site-packages is edited and torch is not patched. Left out: tensor, data and expert

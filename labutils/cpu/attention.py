@@ -2,7 +2,8 @@
 
 LMDeploy keeps K and V in blocks of 64 tokens; a sequence owns a table of block numbers. Each step
 writes the new tokens' K and V into their slots, then lets every sequence attend to its own
-history. PyTorch's scaled_dot_product_attention does the arithmetic; the work here is to hand it
+history. A decode step is one instruction (`kernels.attend`), which reads the cache where it lies.
+For prompts PyTorch's scaled_dot_product_attention does the arithmetic; the work here is to hand it
 views of the cache instead of copies wherever a sequence's blocks are consecutive.
 
 In a quantized cache (quant_policy 8 or 4) a token's K and V are stored as `labutils.kv_cache`
@@ -14,8 +15,10 @@ TurboQuant caches.
 """
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from lmdeploy.pytorch.backends.attention import (
@@ -24,6 +27,8 @@ from lmdeploy.pytorch.backends.attention import (
     PagedAttentionBuildSpec,
 )
 
+from labutils.cpu.instructions import ATTEND
+from labutils.cpu.recording import emit, fits, refuse_recording
 from labutils.errors import LabError
 from labutils.kv_cache import dequantize, quantize
 
@@ -37,19 +42,29 @@ class CpuAttentionMetadata(AttentionMetadata):
 
     q_lens: list[int] = field(default_factory=list)
     kv_lens: list[int] = field(default_factory=list)
-    slots: torch.Tensor | None = None
-    """int64 [new tokens]: the cache row of each new token, sequence after sequence."""
-    history: list[Rows] = field(default_factory=list)
-    """Per sequence, the cache rows of its kv_lens tokens in order."""
+    block_size: int = 0
+
+    @cached_property
+    def history(self) -> list[Rows]:
+        """Per sequence, the cache rows of its kv_lens tokens in order."""
+        tables = self.block_offsets.tolist()
+        pairs = zip(tables, self.kv_lens, strict=True)
+        return [_rows(table, length, self.block_size) for table, length in pairs]
+
+    @cached_property
+    def slots(self) -> torch.Tensor:
+        """int64 [new tokens]: the cache row of each new token, sequence after sequence."""
+        return torch.cat([_tail(r, n) for r, n in zip(self.history, self.q_lens, strict=True)])
+
+    @cached_property
+    def sequences(self) -> tuple[np.ndarray, np.ndarray]:
+        """int64 [sequences, blocks] and [sequences]: block tables and kv_lens, for instructions."""
+        tables = np.ascontiguousarray(self.block_offsets.numpy(), np.int64)
+        return tables, np.array(self.kv_lens, np.int64)
 
 
 def build_metadata(context: Any) -> CpuAttentionMetadata:
     """Attention metadata of LMDeploy's StepContext."""
-    block_size = context.cache_config.kernel_block_size
-    q_lens, kv_lens = context.q_seqlens.tolist(), context.kv_seqlens.tolist()
-    tables = context.block_offsets.tolist()
-    rows = [_rows(t, n, block_size) for t, n in zip(tables, kv_lens, strict=True)]
-    slots = [_tail(r, n) for r, n in zip(rows, q_lens, strict=True)]
     return CpuAttentionMetadata(
         is_decoding=context.is_decoding,
         block_offsets=context.block_offsets,
@@ -59,10 +74,9 @@ def build_metadata(context: Any) -> CpuAttentionMetadata:
         cu_seqlens_q=F.pad(context.q_seqlens.cumsum(0), (1, 0)),
         cu_seqlens_k=F.pad(context.kv_seqlens.cumsum(0), (1, 0)),
         quant_policy=context.kv_quant_policy,
-        q_lens=q_lens,
-        kv_lens=kv_lens,
-        slots=torch.cat(slots),
-        history=rows,
+        q_lens=context.q_seqlens.tolist(),
+        kv_lens=context.kv_seqlens.tolist(),
+        block_size=context.cache_config.kernel_block_size,
     )
 
 
@@ -160,6 +174,11 @@ class CpuAttention(AttentionImpl[CpuAttentionMetadata]):
             [new tokens, heads, head_dim] in query's dtype.
         """
         bits = int(attn_metadata.quant_policy)
+        if max(attn_metadata.q_lens) == 1 and self.has_instruction(query, key, value):
+            caches = {"k_cache": k_cache, "v_cache": v_cache}
+            caches |= {"k_pairs": k_scales_zeros, "v_pairs": v_scales_zeros}
+            return self.decode(query, key, value, caches, attn_metadata)
+        refuse_recording("attention as PyTorch computes it takes each sequence's length")
         keys = TokenRows(k_cache, k_scales_zeros, bits)
         values = TokenRows(v_cache, v_scales_zeros, bits)
         keys.write(attn_metadata.slots, key)
@@ -170,6 +189,41 @@ class CpuAttention(AttentionImpl[CpuAttentionMetadata]):
             for q, rows in zip(queries, attn_metadata.history, strict=True)
         ]
         return torch.cat(outputs).view(*query.shape[:-1], self.v_head_size)
+
+    def has_instruction(self, *states: torch.Tensor) -> bool:
+        """Whether `decode` can do what is asked, given query, key and value."""
+        heads_together = all(t.dim() == 3 and t.stride(1) == t.shape[2] for t in states)
+        return self.v_head_size == self.head_size and heads_together and fits(*states)
+
+    def decode(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        caches: dict[str, torch.Tensor | None],
+        attn_metadata: CpuAttentionMetadata,
+    ) -> torch.Tensor:
+        """`forward` with one new token in every sequence, by one instruction."""
+        out = torch.empty(query.shape, dtype=query.dtype)
+        blocks, block_size, kv_heads, _ = caches["k_cache"].shape
+        emit(
+            ATTEND,
+            {"x": query, "y": key, "z": value, "out": out, **caches},
+            attn_metadata.sequences,
+            rows=len(query),
+            heads=self.num_heads,
+            kv_heads=kv_heads,
+            width=self.head_size,
+            bits=int(attn_metadata.quant_policy),
+            block_size=block_size,
+            blocks=blocks,
+            window=self.window() or 0,
+            scalar=self.scale,
+            x_row=query.stride(0),
+            y_row=key.stride(0),
+            z_row=value.stride(0),
+        )
+        return out
 
     def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """Attention of one sequence's last tokens to its whole history.
@@ -204,12 +258,17 @@ class CpuAttention(AttentionImpl[CpuAttentionMetadata]):
     def mask(self, new: int, history: int) -> torch.Tensor | None:
         """bool [new, history], True where a query may look; None where plain causal attention,
         or attention to everything, says the same."""
-        window = self.sliding_window
-        window = window[0] if isinstance(window, (tuple, list)) else window
-        windowed = window is not None and 0 < window < history
+        window = self.window()
+        windowed = window is not None and window < history
         if not windowed and (not self.causal or new in (1, history)):
             return None
         queries = torch.arange(history - new, history)[:, None]
         keys = torch.arange(history)[None]
         seen = keys <= queries if self.causal else torch.ones(new, history, dtype=torch.bool)
         return seen & (keys > queries - window) if windowed else seen
+
+    def window(self) -> int | None:
+        """How many tokens back a query looks; None: to the first."""
+        window = self.sliding_window
+        window = window[0] if isinstance(window, (tuple, list)) else window
+        return window if window is not None and window > 0 else None

@@ -1,8 +1,8 @@
 """LMDeploy's operator table for the CPU device.
 
 LMDeploy builds a model from operator requests ("build specs") and asks its backend for each. The
-CPU backend answers four of them itself and leaves the rest to LMDeploy's own plain-PyTorch
-backend.
+CPU backend answers those of a decode step itself and leaves the rest to LMDeploy's own
+plain-PyTorch backend.
 """
 
 from dataclasses import dataclass
@@ -10,17 +10,22 @@ from typing import Any
 
 import numpy as np
 import torch
+from lmdeploy.pytorch.backends.activation import SiluAndMulBuildSpec
+from lmdeploy.pytorch.backends.apply_rotary_emb import ApplyRotaryEmbBuildSpec
 from lmdeploy.pytorch.backends.attention import PagedAttentionBuildSpec
 from lmdeploy.pytorch.backends.awq_modules import LinearW4A16BuildSpec
 from lmdeploy.pytorch.backends.default import DefaultOpsBackend
 from lmdeploy.pytorch.backends.default.cache import DefaultCacheBackend
+from lmdeploy.pytorch.backends.linear import LinearBuildSpec
 from lmdeploy.pytorch.backends.multinomial_sampling import MultinomialSamplingBuildSpec
 from lmdeploy.pytorch.backends.norm import RMSNormBuildSpec
 from lmdeploy.pytorch.engine.cache_engine.layout import CacheAllocation, CachePool
 
 from labutils.cpu.attention import CpuAttention, CpuAttentionMetadata, build_metadata
+from labutils.cpu.elementwise import CpuApplyRotaryEmb, CpuRMSNorm, CpuSiluAndMul
+from labutils.cpu.linear import CpuLinear
 from labutils.cpu.linear_w4 import CpuLinearW4A16
-from labutils.cpu.norm import CpuRMSNorm
+from labutils.cpu.recording import CpuGraphRunner
 from labutils.cpu.sampling import CpuMultinomialSampling
 
 
@@ -72,9 +77,20 @@ class CpuOpsBackend(DefaultOpsBackend):
             return CpuLinearW4A16(spec.in_features, spec.out_features, spec.group_size)
         if isinstance(spec, RMSNormBuildSpec):
             return CpuRMSNorm(spec.eps)
+        if isinstance(spec, LinearBuildSpec):
+            return CpuLinear()
+        if isinstance(spec, ApplyRotaryEmbBuildSpec):
+            return CpuApplyRotaryEmb()
+        if isinstance(spec, SiluAndMulBuildSpec):
+            return CpuSiluAndMul(spec.inplace)
         if isinstance(spec, MultinomialSamplingBuildSpec):
             return CpuMultinomialSampling()
         return super().build_op(spec, enable_deterministic=enable_deterministic)
+
+    @staticmethod
+    def build_graph_runner(model: torch.nn.Module, *context: Any, **options: Any) -> CpuGraphRunner:
+        """What calls the model."""
+        return CpuGraphRunner(model, *context, **options)
 
     @classmethod
     def get_cache_backend(cls) -> type[CpuCacheBackend]:

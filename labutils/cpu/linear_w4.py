@@ -1,9 +1,9 @@
 """W4A16 linear layers: weights stay in 4 bits in memory, activations in the engine's dtype.
 
-When a model is loaded, each weight is repacked once into the order that PyTorch's CPU kernel
-reads, and that is its only copy. The kernel multiplies few rows (a decode step) without ever
-writing the weight out; it has bfloat16 only. For many rows (a prefill) and other dtypes the weight
-is dequantized for the moment, then multiplied as any other: float32 is exact.
+When a model is loaded, each weight is repacked once into the order that the instruction reads, and
+that is its only copy. A decode step multiplies its few rows without ever writing the weight out.
+For many rows (a prefill) the weight is dequantized for the moment, then multiplied as any other.
+Both compute with the checkpoint's own scales and zeros; float32 is exact.
 
 Left out: other widths than 4 bits, symmetric weights, tensor parallelism.
 """
@@ -16,12 +16,12 @@ import torch.nn.functional as F
 from lmdeploy.pytorch.backends.awq_modules import LinearW4A16Impl
 
 from labutils.awq.numbers import unpack_weight
+from labutils.cpu.instructions import LINEAR_W4
+from labutils.cpu.recording import emit, fits
 
 GROUP_SIZES = (32, 64, 128)
 """Inputs that may share a scale."""
-KERNEL_BLOCKS = (64, 32)
-"""Rows that PyTorch's kernel keeps together, with AVX-512 and with AVX2; without, it is slow."""
-KERNEL_ROWS = 128
+MAX_ROWS = 32
 """More rows than this are faster with the weight dequantized first (measured)."""
 
 
@@ -46,37 +46,24 @@ def why_not(quantization: Mapping[str, Any]) -> str | None:
     return None
 
 
-def pack(numbers: torch.Tensor, block: int) -> torch.Tensor:
-    """Two numbers a byte, in the kernel's order.
-
-    For each block of rows, one column after the other: bytes that hold the block's first half of
-    rows in their low four bits and the second half in their high ones.
+def pack(numbers: torch.Tensor, group_size: int) -> torch.Tensor:
+    """Two numbers a byte: a group's first half in the low four bits, its second in the high ones.
 
     Args:
         numbers: uint8 [out, in], 0 to 15.
-        block: rows in a block; even, and a divisor of `out`.
+        group_size: even, and a divisor of `in`.
 
     Returns:
-        uint8 [out, in / 2]: a block's bytes fill as many rows as the block has.
+        uint8 [out, in / 2], contiguous.
     """
-    out, inputs = numbers.shape
-    low, high = numbers.view(-1, 2, block // 2, inputs).transpose(2, 3).unbind(1)
-    return (low | high << 4).reshape(out, inputs // 2)
+    low, high = numbers.unflatten(1, (-1, 2, group_size // 2)).unbind(2)
+    return (low | high << 4).flatten(1).contiguous()
 
 
-def unpack(packed: torch.Tensor, block: int) -> torch.Tensor:
+def unpack(packed: torch.Tensor, group_size: int) -> torch.Tensor:
     """uint8 [out, in]: the inverse of `pack`."""
-    out, half = packed.shape
-    both = packed.view(-1, 2 * half, block // 2)
-    return torch.stack([both & 15, both >> 4], 1).transpose(2, 3).reshape(out, 2 * half)
-
-
-def _is_kernel_order(numbers: torch.Tensor, block: int) -> bool:
-    """Whether this processor's kernel reads blocks of so many rows."""
-    if numbers.shape[0] % block:
-        return False
-    theirs = torch.ops.aten._convert_weight_to_int4pack_for_cpu(numbers.int(), 1)
-    return torch.equal(theirs, pack(numbers, block))
+    groups = packed.unflatten(1, (-1, group_size // 2))
+    return torch.stack([groups & 15, groups >> 4], 2).flatten(1)
 
 
 class CpuLinearW4A16(LinearW4A16Impl):
@@ -85,9 +72,6 @@ class CpuLinearW4A16(LinearW4A16Impl):
     def __init__(self, in_features: int, out_features: int, group_size: int) -> None:
         self.in_features, self.out_features = in_features, out_features
         self.group_size = group_size
-        self.block = 8
-        """Rows in a block of the packed weight."""
-        self.has_kernel = False
 
     def update_weights(
         self,
@@ -103,20 +87,15 @@ class CpuLinearW4A16(LinearW4A16Impl):
             bias: [out].
 
         Returns:
-            The weight, uint8 [out, in / 2]; float32 [in / group, out, 2] with each group's scale
-            and what number 8 stands for, (8 − zero) · scale; nothing; and the bias.
+            The weight, see `pack`; float16 [out, in / group, 2], each group's scale and zero;
+            nothing; and the bias.
 
         Raises:
             LabError: the tensors are damaged.
         """
         weight = unpack_weight(qweight, qzeros, scales)
-        numbers, scales = weight.numbers.contiguous(), weight.scales.T.float()
-        blocks = [block for block in KERNEL_BLOCKS if _is_kernel_order(numbers, block)]
-        self.has_kernel = bool(blocks)
-        self.block = blocks[0] if blocks else self.block
-        middle = (8 - weight.zeros.T.float()) * scales
-        pairs = torch.stack([scales, middle], -1)
-        return pack(numbers, self.block), pairs, qzeros.new_empty(0), bias
+        pairs = torch.stack([weight.scales.half(), weight.zeros.half()], -1)
+        return pack(weight.numbers, self.group_size), pairs, qzeros.new_empty(0), bias
 
     def forward(
         self,
@@ -137,19 +116,18 @@ class CpuLinearW4A16(LinearW4A16Impl):
         Returns:
             [..., out] in x's dtype.
         """
-        for parameter in (pairs, bias):  # the engine's dtype is known at the first call only
-            if parameter is not None and parameter.dtype != x.dtype:
-                parameter.data = parameter.to(x.dtype)
-        rows = x.reshape(-1, self.in_features)
-        if self.has_kernel and x.dtype == torch.bfloat16 and len(rows) <= KERNEL_ROWS:
-            out = torch.ops.aten._weight_int4pack_mm_for_cpu(rows, packed, self.group_size, pairs)
-            out = out if bias is None else out + bias
-        else:
-            out = F.linear(rows, self.dequantize(packed, pairs), bias)
-        return out.view(*x.shape[:-1], self.out_features)
+        bias = None if bias is None else bias.to(x.dtype)
+        if x.numel() // self.in_features > MAX_ROWS or not x.is_contiguous() or not fits(x, bias):
+            return F.linear(x, self.dequantize(packed, pairs).to(x.dtype), bias)
+        out = torch.empty(*x.shape[:-1], self.out_features, dtype=x.dtype)
+        sizes = {"rows": x.numel() // self.in_features, "x_row": self.in_features}
+        sizes |= {"width": self.in_features, "outputs": self.out_features, "group": self.group_size}
+        tensors = {"x": x, "weight": packed, "pairs": pairs, "bias": bias, "out": out}
+        emit(LINEAR_W4, tensors, **sizes)
+        return out
 
     def dequantize(self, packed: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
-        """The weight [out, in] in pairs' dtype, computed in float32."""
-        numbers = unpack(packed, self.block).float().sub_(8).unflatten(1, (-1, self.group_size))
-        scales, middle = pairs.float().transpose(0, 1)[..., None].unbind(2)
-        return numbers.mul_(scales).add_(middle).flatten(1).to(pairs.dtype)
+        """The weight, float32 [out, in]."""
+        numbers = unpack(packed, self.group_size).float().unflatten(1, (-1, self.group_size))
+        scales, zeros = pairs.float()[..., None].unbind(2)
+        return numbers.sub_(zeros).mul_(scales).flatten(1)

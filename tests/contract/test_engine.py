@@ -2,8 +2,11 @@
 
 import pytest
 import torch
-from lmdeploy import GenerationConfig
+from lmdeploy import GenerationConfig, pipeline
 from texts import PROMPTS
+
+from labutils import engine_config
+from labutils.cpu import recording
 
 GREEDY = GenerationConfig(max_new_tokens=64, do_sample=False)
 
@@ -15,6 +18,14 @@ def test_greedy_tokens_equal_transformers_one_at_a_time(pipe_float32, reference_
 
 def test_greedy_tokens_equal_transformers_batched(pipe_float32, reference_tokens):
     answers = [answer.token_ids for answer in pipe_float32(PROMPTS, gen_config=GREEDY)]
+    assert answers == reference_tokens
+
+
+def test_greedy_tokens_equal_transformers_by_pytorch_alone(model, reference_tokens, monkeypatch):
+    monkeypatch.setattr(recording, "ENABLED", False)
+    config = engine_config("float32", session_len=2048, max_batch_size=16)
+    with pipeline(model, backend_config=config, log_level="ERROR") as pipe:
+        answers = [answer.token_ids for answer in pipe(PROMPTS, gen_config=GREEDY)]
     assert answers == reference_tokens
 
 

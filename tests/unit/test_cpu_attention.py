@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from labutils.cpu import recording
 from labutils.cpu.attention import CpuAttention, build_metadata
 from labutils.kv_cache import dequantize, quantize
 
@@ -14,6 +15,11 @@ LENGTHS = [37, 5]
 TABLES = torch.tensor([[7, 2, 3, 11, 0], [5, 0, 0, 0, 0]])
 """One sequence's blocks lie apart, and block 0 is the last of it, not of the other."""
 POLICIES = pytest.mark.parametrize("policy", [0, 8, 4])
+
+
+@pytest.fixture(autouse=True, params=[True, False], ids=["kernels", "PyTorch"])
+def by_either_path(request, monkeypatch) -> None:
+    monkeypatch.setattr(recording, "ENABLED", request.param)
 
 
 @pytest.fixture

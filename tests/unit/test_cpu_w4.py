@@ -1,8 +1,4 @@
-"""The CPU device's 4-bit linear layers, on any weight and with every kernel of this processor."""
-
-import os
-import subprocess
-import sys
+"""The CPU device's 4-bit linear layers, on any weight."""
 
 import hypothesis.strategies as st
 import pytest
@@ -28,14 +24,13 @@ def made(out: int, inputs: int, group_size: int, seed: int = 0, dtype=torch.floa
 
 
 @lab
-@given(st.sampled_from([8, 32, 64]), st.integers(1, 3), st.integers(1, 20), st.integers(0, 99))
-def test_unpack_undoes_pack(block, blocks, pairs, seed):
-    generator = torch.Generator().manual_seed(seed)
-    shape = (block * blocks, 2 * pairs)
-    numbers = torch.randint(0, 16, shape, generator=generator, dtype=torch.uint8)
-    packed = linear_w4.pack(numbers, block)
-    assert (packed.dtype, packed.shape) == (torch.uint8, (shape[0], pairs))
-    assert torch.equal(linear_w4.unpack(packed, block), numbers)
+@given(st.sampled_from(linear_w4.GROUP_SIZES), st.integers(1, 3), st.integers(1, 9))
+def test_unpack_undoes_pack(group_size, groups, out):
+    numbers = torch.randint(0, 16, (out, groups * group_size), dtype=torch.uint8)
+    packed = linear_w4.pack(numbers.T.contiguous().T, group_size)
+    assert packed.is_contiguous(), "whatever lay in memory how"
+    assert (packed.dtype, packed.shape) == (torch.uint8, (out, groups * group_size // 2))
+    assert torch.equal(linear_w4.unpack(packed, group_size), numbers)
 
 
 @lab
@@ -51,10 +46,10 @@ def test_float32_is_exact(eights, groups, group_size, rows, seed):
     x = torch.randn(rows, layer.in_features)
     weight = quantized.dequantize(torch.float32)
     assert torch.equal(layer.dequantize(*kept[:2]), weight)
-    assert torch.equal(layer.forward(x, *kept), F.linear(x, weight))
+    assert torch.allclose(layer.forward(x, *kept), F.linear(x, weight), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("rows", [1, 7, linear_w4.KERNEL_ROWS, linear_w4.KERNEL_ROWS + 1, 300])
+@pytest.mark.parametrize("rows", [1, 3, 8, linear_w4.MAX_ROWS, linear_w4.MAX_ROWS + 1, 300])
 @pytest.mark.parametrize("group_size", linear_w4.GROUP_SIZES)
 def test_bfloat16_differs_by_its_rounding_only(rows, group_size):
     layer, kept, quantized = made(192, 384, group_size)
@@ -64,7 +59,7 @@ def test_bfloat16_differs_by_its_rounding_only(rows, group_size):
     expected = F.linear(x.float(), quantized.dequantize(torch.float32), bias.float())
     assert (got.dtype, got.shape) == (torch.bfloat16, (1, rows, 192))
     assert (got.float() - expected).norm() / expected.norm() < 5e-3  # 2⁻⁸ is one rounding
-    assert {t.dtype for t in kept[1:2]} == {torch.bfloat16}
+    assert kept[1].dtype == torch.float16, "scales and zeros as the checkpoint has them"
 
 
 def test_a_weight_has_one_packed_copy():
@@ -82,27 +77,3 @@ def test_damaged_scales_are_refused_when_the_model_is_loaded():
     layer = linear_w4.CpuLinearW4A16(64, 64, 64)
     with pytest.raises(LabError, match="1 of 64 scales of this layer are zero"):
         layer.update_weights(stored["qweight"], stored["scales"], stored["qzeros"])
-
-
-@pytest.mark.parametrize("capability", ["default", "avx2"])
-def test_the_kernels_of_older_processors(capability):
-    """PyTorch keeps weights in another order for each of them; ours has to follow."""
-    program = (
-        "import torch; from test_cpu_w4 import made\n"
-        "layer, kept, quantized = made(96, 128, 32); x = torch.randn(3, 128).bfloat16()\n"
-        "weight = quantized.dequantize(torch.float32)\n"
-        "assert torch.equal(layer.dequantize(*kept[:2]), weight)\n"
-        "got, expected = layer.forward(x, *kept).float(), x.float() @ weight.T\n"
-        "print(torch.backends.cpu.get_cpu_capability(), layer.has_kernel, layer.block)\n"
-        "assert (got - expected).norm() / expected.norm() < 5e-3\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env=os.environ | {"ATEN_CPU_CAPABILITY": capability},
-        cwd=os.path.dirname(__file__),
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    expected = {"DEFAULT": "DEFAULT False 8", "AVX2": "AVX2 True 32"}
-    assert done.stdout.strip() == expected[capability.upper()]

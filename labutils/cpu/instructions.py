@@ -1,0 +1,237 @@
+"""Operators as instructions on addresses, and the loop that executes a list of them.
+
+A decode step calls several hundred small operators; from Python, with PyTorch's threads waking and
+sleeping for each, that costs more than their arithmetic. As one list of instructions they run in
+one call a thread: every thread does its share of an instruction, waits until all have done theirs,
+and goes on to the next.
+
+Addresses outlive nothing: whoever keeps instructions keeps their tensors (`recording.Program`).
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
+import numpy as np
+import torch
+from llvmlite import ir
+from numba import carray, njit, types
+from numba.extending import intrinsic
+
+from labutils.cpu import kernels
+from labutils.cpu.jit import FLAGS
+from labutils.cpu.kernels import share
+
+NAMES = ("linear", "linear W4A16", "RMSNorm", "rotary embedding", "SiLU", "attention")
+LINEAR, LINEAR_W4, RMS_NORM, ROTATE, SILU_AND_MULTIPLY, ATTEND = range(len(NAMES))
+INSTRUCTION = np.dtype(
+    [("kind", np.int64)]
+    # Addresses; 0: there is no such tensor.
+    + [(name, np.int64) for name in ("x", "y", "z", "weight", "bias", "pairs", "out", "sum")]
+    + [(name, np.int64) for name in ("k_cache", "v_cache", "k_pairs", "v_pairs")]
+    # Sizes, and how many elements lie between two rows and two heads of x (and rows of y, z).
+    + [(name, np.int64) for name in ("rows", "heads", "kv_heads", "width", "outputs", "group")]
+    + [(name, np.int64) for name in ("x_row", "x_head", "y_row", "z_row")]
+    + [(name, np.int64) for name in ("bits", "block_size", "blocks", "window")]
+    + [("scalar", np.float64)]
+)
+LIKE = {torch.float32: kernels.FLOAT, torch.bfloat16: kernels.WORD}
+SPINS = 2000
+"""Looks at the counter before a waiting thread offers its core to others."""
+_sched_yield = types.ExternalFunction("sched_yield", types.int32())
+
+
+@intrinsic
+def _pointer(typingctx, address, like):  # noqa: ANN001, ANN202 - numba's protocol
+    """An address as a pointer to elements of the dtype of `like`."""
+    pointer = types.CPointer(like.dtype)
+
+    def generate(context, builder, signature, args):  # noqa: ANN001, ANN202
+        return builder.inttoptr(args[0], context.get_value_type(pointer))
+
+    return pointer(types.int64, like), generate
+
+
+@intrinsic
+def _count_one(typingctx, counter):  # noqa: ANN001, ANN202
+    """Add one to the int64 at an address, seen by all threads at once."""
+
+    def generate(context, builder, signature, args):  # noqa: ANN001, ANN202
+        place = builder.inttoptr(args[0], ir.IntType(64).as_pointer())
+        return builder.atomic_rmw("add", place, ir.IntType(64)(1), "seq_cst")
+
+    return types.int64(types.int64), generate
+
+
+@intrinsic
+def _counted(typingctx, counter):  # noqa: ANN001, ANN202
+    """The int64 at an address as other threads left it."""
+
+    def generate(context, builder, signature, args):  # noqa: ANN001, ANN202
+        place = builder.inttoptr(args[0], ir.IntType(64).as_pointer())
+        return builder.load_atomic(place, "acquire", 8)
+
+    return types.int64(types.int64), generate
+
+
+@njit(**FLAGS)
+def _meet(counter, target):  # noqa: ANN001, ANN202
+    """Wait until the threads have come here `target` times together."""
+    _count_one(counter)
+    spins = 0
+    while _counted(counter) < target:
+        spins += 1
+        if spins > SPINS:
+            _sched_yield()
+
+
+@njit(inline="always", **FLAGS)
+def _matrix(address, rows, columns, like):  # noqa: ANN001, ANN202
+    """The array [rows, columns] at an address."""
+    return carray(_pointer(address, like), (rows, columns))
+
+
+@njit(inline="always", **FLAGS)
+def _row(address, start, length, like):  # noqa: ANN001, ANN202
+    """The `length` elements that begin `start` elements after an address."""
+    return carray(_pointer(address + start * like.itemsize, like), (length,))
+
+
+@njit(**FLAGS)
+def _rms_norm(op, like, thread, threads):  # noqa: ANN001, ANN202
+    """x: [rows, heads, width]; out, sum: the same, contiguous; y: the residual, contiguous."""
+    first, end = share(op.rows * op.heads, thread, threads)
+    weight = _row(op.weight, 0, op.width, like)
+    for r in range(first, end):
+        x = _row(op.x, r // op.heads * op.x_row + r % op.heads * op.x_head, op.width, like)
+        if op.y:
+            total = _row(op.sum, r * op.width, op.width, like)
+            kernels.add(x, _row(op.y, r * op.width, op.width, like), total)
+            x = total
+        kernels.rms_norm(x, weight, _row(op.out, r * op.width, op.width, like), op.scalar)
+
+
+@njit(**FLAGS)
+def _rotate(op, like, thread, threads):  # noqa: ANN001, ANN202
+    """x: [rows, heads, width], changed in place; y, z: cos and sin, [rows, width]."""
+    first, end = share(op.rows * op.heads, thread, threads)
+    for i in range(first, end):
+        r, h = i // op.heads, i % op.heads
+        x = _row(op.x, r * op.x_row + h * op.x_head, op.width, like)
+        cos = _row(op.y, r * op.y_row, op.width, like)
+        kernels.rotate(x, cos, _row(op.z, r * op.z_row, op.width, like))
+
+
+@njit(**FLAGS)
+def _silu_and_multiply(op, like, thread, threads):  # noqa: ANN001, ANN202
+    """x: [rows, 2 · width], gate before up; out: [rows, width]. Split by columns."""
+    first, end = share(op.width, thread, threads)
+    for r in range(op.rows):
+        gate = _row(op.x, r * op.x_row + first, end - first, like)
+        up = _row(op.x, r * op.x_row + op.width + first, end - first, like)
+        kernels.silu_and_multiply(gate, up, _row(op.out, r * op.width + first, end - first, like))
+
+
+@njit(**FLAGS)
+def _linear(op, like, thread, threads):  # noqa: ANN001, ANN202
+    """x: [rows, width]; weight: [outputs, width]; bias: [outputs]; out: [rows, outputs]."""
+    x = kernels.floats(_matrix(op.x, op.rows, op.x_row, like), op.width)
+    first, end = share(op.outputs, thread, threads)
+    weight = _matrix(op.weight, op.outputs, op.width, like)
+    out = _matrix(op.out, op.rows, op.outputs, like)
+    bias = _row(op.bias, 0, op.outputs if op.bias else 0, like)
+    kernels.linear(x, weight, bias, out, first, end)
+
+
+@njit(**FLAGS)
+def _linear_w4(op, like, thread, threads):  # noqa: ANN001, ANN202
+    """As `_linear`; weight: uint8 [outputs, width / 2]; pairs: [outputs, width / group, 2]."""
+    x = kernels.floats(_matrix(op.x, op.rows, op.x_row, like), op.width)
+    first, end = share(op.outputs, thread, threads)
+    weight = _matrix(op.weight, op.outputs, op.width // 2, kernels.BYTE)
+    pairs = carray(_pointer(op.pairs, kernels.WORD), (op.outputs, op.width // op.group, 2))
+    out = _matrix(op.out, op.rows, op.outputs, like)
+    bias = _row(op.bias, 0, op.outputs if op.bias else 0, like)
+    kernels.linear_w4(x, weight, pairs, op.group, bias, out, first, end)
+
+
+@njit(**FLAGS)
+def _cache(stored, pairs, op, like):  # noqa: ANN001, ANN202
+    """A layer's cache of K or V, a row per token and head; see `kernels.read_row`."""
+    rows = op.blocks * op.block_size * op.kv_heads
+    return (
+        _matrix(stored, rows, op.width, like),
+        _matrix(stored, rows, op.width * op.bits // 8, kernels.BYTE),
+        _matrix(pairs, rows, 2, like),
+        op.bits,
+    )
+
+
+@njit(**FLAGS)
+def _attend(op, like, tables, lengths, thread, threads):  # noqa: ANN001, ANN202
+    """x: queries [rows, heads, width]; y, z: new keys and values [rows, kv_heads, width]; out: as
+    x, contiguous. Split by sequence and K/V head, so that no thread reads another's new tokens."""
+    k_cache = _cache(op.k_cache, op.k_pairs, op, like)
+    v_cache = _cache(op.v_cache, op.v_pairs, op, like)
+    group = op.heads // op.kv_heads
+    first, end = share(op.rows * op.kv_heads, thread, threads)
+    for i in range(first, end):
+        r, h = i // op.kv_heads, i % op.kv_heads
+        length = lengths[r]
+        start = max(0, length - op.window) if op.window else 0
+        rows = np.empty(length - start, np.int64)
+        for t in range(start, length):
+            block, place = tables[r, t // op.block_size], t % op.block_size
+            rows[t - start] = (block * op.block_size + place) * op.kv_heads + h
+        kernels.write(_row(op.y, r * op.y_row + h * op.width, op.width, like), k_cache, rows[-1])
+        kernels.write(_row(op.z, r * op.z_row + h * op.width, op.width, like), v_cache, rows[-1])
+        out = _matrix(op.out, op.rows * op.heads, op.width, like)
+        at = r * op.heads + h * group
+        query = _matrix(
+            op.x + (r * op.x_row + h * group * op.width) * like.itemsize, group, op.width, like
+        )
+        kernels.attend(query, rows, k_cache, v_cache, op.scalar, out[at : at + group])
+
+
+@njit(**FLAGS)
+def _execute(program, like, tables, lengths, counter, thread, threads):  # noqa: ANN001, ANN202
+    """One thread's part of a program."""
+    for i in range(len(program)):
+        op = program[i]
+        if op.kind == LINEAR:
+            _linear(op, like, thread, threads)
+        elif op.kind == LINEAR_W4:
+            _linear_w4(op, like, thread, threads)
+        elif op.kind == RMS_NORM:
+            _rms_norm(op, like, thread, threads)
+        elif op.kind == ROTATE:
+            _rotate(op, like, thread, threads)
+        elif op.kind == SILU_AND_MULTIPLY:
+            _silu_and_multiply(op, like, thread, threads)
+        else:
+            _attend(op, like, tables, lengths, thread, threads)
+        _meet(counter, (i + 1) * threads)
+
+
+@cache
+def _workers() -> ThreadPoolExecutor:
+    """Threads beside the one that calls `run`, for this process."""
+    return ThreadPoolExecutor(max(1, torch.get_num_threads() - 1), "cpu-kernels")
+
+
+def run(program: np.ndarray, dtype: torch.dtype, tables: np.ndarray, lengths: np.ndarray) -> None:
+    """Execute instructions with all of torch's threads.
+
+    Args:
+        program: INSTRUCTION [n].
+        dtype: of every tensor but quantized weights and caches: bfloat16 or float32.
+        tables: int64 [rows, blocks], the cache blocks of each sequence.
+        lengths: int64 [rows], its tokens, the newest included.
+    """
+    threads = torch.get_num_threads()
+    counter = np.zeros(1, np.int64)
+    like = LIKE[dtype]
+    shared = (program, like, tables, lengths, counter.ctypes.data)
+    others = [_workers().submit(_execute, *shared, i, threads) for i in range(1, threads)]
+    _execute(*shared, 0, threads)
+    for other in others:
+        other.result()
