@@ -1,6 +1,7 @@
 """`lab bench`: how fast this machine decodes and prefills, beside Hugging Face `generate`.
 
-Both engines load the same model in bfloat16, each in its own process, and are timed in turn
+Both engines load the same model in bfloat16, each in its own process (LMDeploy also with its KV
+cache or its weights quantized, if asked), and are timed in turn
 (Hugging Face, LMDeploy, Hugging Face, LMDeploy, …), so that a machine whose speed drifts still
 gives a fair ratio. A figure is the median of its runs; the ratio is the median of the ratios of
 neighbours, with the smallest and the largest beside it.
@@ -20,20 +21,35 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
 Runner = Callable[[int, int], tuple[float, int]]
 """(batch, new tokens) → (seconds, prompt tokens of the whole batch)."""
+KV = {"none": 0, "int8": 8, "int4": 4}
+"""quant_policy by the name of the cache's format."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What LMDeploy runs."""
+
+    folder: str
+    weights: str
+    """bf16 or w4a16."""
+    kv: str
+    """One of KV."""
 
 
 def main(args: argparse.Namespace) -> None:
     """Run the benchmark and print a table, or JSON."""
     from labutils.models import model_path
 
-    rows, steps = measure(
-        model_path(args.model), args.batch, args.prompt, args.decode, args.repeats
-    )
+    model = model_path(args.model)
+    folders = {"bf16": model} | ({"w4a16": args.quantized} if args.quantized else {})
+    setups = [Setup(folder, name, kv) for name, folder in folders.items() for kv in args.kv]
+    rows, steps = measure(model, setups, args.batch, args.prompt, args.decode, args.repeats)
     if args.json:
         print(json.dumps(rows, indent=1))
         return
@@ -41,25 +57,32 @@ def main(args: argparse.Namespace) -> None:
 
 
 def measure(
-    model: str, batches: list[int], prompt: int, decode: int, repeats: int
+    model: str, setups: list[Setup], batches: list[int], prompt: int, decode: int, repeats: int
 ) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """Time both engines.
 
     Args:
-        model: model folder.
+        model: model folder of Hugging Face's runs.
+        setups: LMDeploy's, each compared with these.
         batches: batch sizes.
         prompt: prompt tokens of each sequence.
         decode: tokens decoded after the first.
         repeats: paired runs.
 
     Returns:
-        One row per batch size (the interface of `lab bench --json`, with spreads), and the
-        milliseconds of one decode step by part.
+        One row per setup and batch size (the interface of `lab bench --json`, with spreads), and
+        the milliseconds of the first setup's decode step by part.
     """
-    with _worker(_huggingface, model, prompt) as hf, _worker(_lmdeploy, model, prompt) as engine:
-        rows = [_row(hf, engine, batch, decode, repeats) for batch in batches]
-        engine.send(("profile", decode))
-        return rows, _received(engine)
+    rows, steps = [], {}
+    with _worker(_huggingface, model, prompt) as hf:
+        for setup in setups:
+            with _worker(_lmdeploy, setup.folder, prompt, KV[setup.kv]) as engine:
+                names = {"engine": "lmdeploy-cpu", "weights": setup.weights, "kv": setup.kv}
+                rows += [names | _row(hf, engine, batch, decode, repeats) for batch in batches]
+                if not steps:
+                    engine.send(("profile", decode))
+                    steps = _received(engine)
+    return rows, steps
 
 
 def _row(
@@ -73,7 +96,7 @@ def _row(
             whole, _ = _timed(connection, batch, 1 + decode)
             if repeat:
                 speeds[name].append((prompt_tokens / first, batch * decode / (whole - first)))
-    row = {"engine": "lmdeploy-cpu", "weights": "bf16", "kv": "none", "batch": batch}
+    row: dict[str, Any] = {"batch": batch}
     for index, phase in enumerate(("prefill", "decode")):
         ours = [pair[index] for pair in speeds["engine"]]
         theirs = [pair[index] for pair in speeds["hf"]]
@@ -86,12 +109,13 @@ def _row(
 
 def render(rows: list[dict[str, Any]], steps: dict[str, float]) -> str:
     """The figures as text."""
-    lines = ["batch  phase    tokens/s   × Hugging Face generate (smallest–largest)"]
+    lines = ["weights  KV    batch  phase    tokens/s   × Hugging Face generate (smallest–largest)"]
     for row in rows:
         for phase in ("prefill", "decode"):
             low, high = row[f"{phase}_vs_hf_spread"]
             lines.append(
-                f"{row['batch']:5}  {phase:8}{row[f'{phase}_tok_s']:9.1f}   "
+                f"{row['weights']:8} {row['kv']:5} {row['batch']:5}  {phase:8}"
+                f"{row[f'{phase}_tok_s']:9.1f}   "
                 f"{row[f'{phase}_vs_hf']:.2f} ({low:.2f}–{high:.2f})"
             )
     lines += ["", "one decode step at batch 1      ms     %"]
@@ -104,11 +128,11 @@ def render(rows: list[dict[str, Any]], steps: dict[str, float]) -> str:
 
 
 @contextmanager
-def _worker(engine: Callable, model: str, prompt: int) -> Iterator[Connection]:
+def _worker(engine: Callable, *arguments: Any) -> Iterator[Connection]:
     """A process that loads an engine and answers timing requests; ended on the way out."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=engine, args=(theirs, model, prompt), daemon=True)
+    process = context.Process(target=engine, args=(theirs, *arguments), daemon=True)
     process.start()
     theirs.close()
     try:
@@ -187,7 +211,7 @@ def _huggingface(connection: Connection, model: str, prompt: int) -> None:
     _serve(connection, run)
 
 
-def _lmdeploy(connection: Connection, model: str, prompt: int) -> None:
+def _lmdeploy(connection: Connection, model: str, prompt: int, quant_policy: int) -> None:
     """Worker: LMDeploy's pipeline on this machine's device."""
     from lmdeploy import GenerationConfig, pipeline
     from transformers import AutoTokenizer
@@ -195,7 +219,7 @@ def _lmdeploy(connection: Connection, model: str, prompt: int) -> None:
     from labutils.device import engine_config
 
     sys.stdout = sys.stderr  # the parent's standard output is for figures only
-    config = engine_config(session_len=prompt + 512, max_batch_size=32)
+    config = engine_config(session_len=prompt + 512, max_batch_size=32, quant_policy=quant_policy)
     pipe = pipeline(model, backend_config=config, log_level="ERROR")
     tokenizer = AutoTokenizer.from_pretrained(model)
     passages = _prompts(model, prompt)
@@ -215,66 +239,79 @@ def _lmdeploy(connection: Connection, model: str, prompt: int) -> None:
 
 # --- one decode step taken apart ----------------------------------------------------------------
 
+REPEATS = 20
+"""Runs of each kind of instruction; the median counts."""
+
 
 def step_parts(run: Runner, tokens: int) -> dict[str, float]:
     """Milliseconds of one decode step at batch 1, by part.
 
-    The operators' Python entry points are timed in place, for this measurement only. The timers
-    themselves cost about a microsecond a call.
+    The recorded step's instructions are run again, each kind by itself, on the last step's
+    sequences; the output layer and the whole forward pass are timed as they happen.
     """
-    from lmdeploy.pytorch.backends.default import activation, apply_rotary_emb, linear
     from lmdeploy.pytorch.engine.model_agent.agent import BaseModelAgent
 
-    from labutils.cpu.attention import CpuAttention
-    from labutils.cpu.norm import CpuRMSNorm
+    from labutils.cpu.recording import Program
 
-    parts = {
-        "linear layers": (linear.DefaultLinearImpl, "forward"),
-        "attention and KV cache": (CpuAttention, "forward"),
-        "RMSNorm": (CpuRMSNorm, "forward"),
-        "rotary embedding": (apply_rotary_emb.DefaultApplyRotaryEmbImpl, "forward"),
-        "SiLU": (activation.DefaultSiluAndMulImpl, "forward"),
-        "forward": (BaseModelAgent, "_forward_impl"),
-        "output layer": (BaseModelAgent, "get_logits"),
-    }
-    spent: dict[str, list[float]] = {name: [] for name in parts}
-    with _timers(parts, spent):
+    calls = [
+        (BaseModelAgent, "_forward_impl"),
+        (BaseModelAgent, "get_logits"),
+        (Program, "replay"),
+    ]
+    with _watched(calls) as seen:
         one, _ = run(1, 1)
-        before = {name: sum(calls) for name, calls in spent.items()}
         several, _ = run(1, 1 + tokens)
-    # Two runs share the prefill; what the second has more of is `tokens` decode steps.
-    step = {n: (sum(calls) - 2 * before[n]) / tokens * 1000 for n, calls in spent.items()}
-    whole = (several - one) / tokens * 1000
-    forward, output = step.pop("forward"), step.pop("output layer")
-    step["linear layers"] -= output  # the output layer is linear as well; it is listed by itself
-    inside = sum(step.values())
+    forward, output, replay = ([seconds for seconds, _ in seen[name]] for _, name in calls)
+    if not replay:  # LMDEPLOY_CPU_KERNELS=0
+        return {"engine and model": (several - one) / tokens * 1000}
+    steps = {"output layer": statistics.median(output) * 1000}
+    steps |= _by_kind(*seen["replay"][-1][1])
+    inside = statistics.median(forward) * 1000
+    steps["rest of the forward pass"] = inside - sum(steps.values())
+    return steps | {"engine and sampling": (several - one) / tokens * 1000 - inside}
+
+
+def _by_kind(program: Any, arguments: Any, sequences: Any) -> dict[str, float]:
+    """Milliseconds that each kind of a recorded step's instructions takes."""
+    import numpy as np
+
+    from labutils.cpu import instructions
+
+    recorded = program.recorder
+    whole = np.concatenate([part for part in recorded.parts if isinstance(part, np.ndarray)])
+
+    def milliseconds(part: np.ndarray) -> float:
+        start = time.perf_counter()
+        instructions.run(part, recorded.dtype, *sequences)
+        return (time.perf_counter() - start) * 1000
+
+    kinds = {int(kind): whole[whole["kind"] == kind] for kind in np.unique(whole["kind"])}
     return {
-        **step,
-        "rest of the model": forward - inside,
-        "output layer": output,
-        "engine and sampling": whole - forward - output,
+        instructions.NAMES[kind]: statistics.median(milliseconds(part) for _ in range(REPEATS))
+        for kind, part in kinds.items()
     }
 
 
 @contextmanager
-def _timers(parts: dict[str, tuple[type, str]], spent: dict[str, list[float]]) -> Iterator[None]:
-    """Time every call of the named methods while the body runs."""
-    originals = {name: getattr(owner, method) for name, (owner, method) in parts.items()}
+def _watched(calls: list[tuple[type, str]]) -> Iterator[dict[str, list[tuple[float, tuple]]]]:
+    """Seconds and arguments of every call of the named methods while the body runs."""
+    originals = {name: getattr(owner, name) for owner, name in calls}
+    seen: dict[str, list[tuple[float, tuple]]] = {name: [] for name in originals}
 
-    def timed(original: Callable, calls: list[float]) -> Callable:
+    def watched(name: str) -> Callable:
         def call(*args: Any, **kwargs: Any) -> Any:
             start = time.perf_counter()
             try:
-                return original(*args, **kwargs)
+                return originals[name](*args, **kwargs)
             finally:
-                calls.append(time.perf_counter() - start)
+                seen[name].append((time.perf_counter() - start, args))
 
         return call
 
-    for name, (owner, method) in parts.items():
-        setattr(owner, method, timed(originals[name], spent[name]))
+    for owner, name in calls:
+        setattr(owner, name, watched(name))
     try:
-        yield
+        yield seen
     finally:
-        for name, (owner, method) in parts.items():
-            setattr(owner, method, originals[name])
+        for owner, name in calls:
+            setattr(owner, name, originals[name])

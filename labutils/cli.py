@@ -237,6 +237,14 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
     bench.add_argument("--prompt", type=int, default=512, help="prompt tokens (default 512)")
     bench.add_argument("--decode", type=int, default=48, help="decoded tokens (default 48)")
     bench.add_argument("--repeats", type=int, default=3, help="paired runs (default 3)")
+    bench.add_argument(
+        "--kv",
+        nargs="+",
+        choices=["none", "int8", "int4"],
+        default=["none"],
+        help="KV cache format",
+    )
+    bench.add_argument("--quantized", help="folder of the same model in W4A16, timed as well")
     bench.add_argument("--json", action="store_true", help="print JSON only")
     bench.set_defaults(run=_bench)
 
