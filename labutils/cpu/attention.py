@@ -58,9 +58,13 @@ class CpuAttentionMetadata(AttentionMetadata):
 
     @cached_property
     def sequences(self) -> tuple[np.ndarray, np.ndarray]:
-        """int64 [sequences, blocks] and [sequences]: block tables and kv_lens, for instructions."""
+        """int64 [sequences, blocks] and [sequences]: block tables and kv_lens, for instructions.
+
+        No length reaches beyond its table: LMDeploy 0.18.0 says so in the step after a prompt
+        whose logits were asked for, and an instruction would read memory that is not the cache's.
+        """
         tables = np.ascontiguousarray(self.block_offsets.numpy(), np.int64)
-        return tables, np.array(self.kv_lens, np.int64)
+        return tables, np.minimum(self.kv_lens, tables.shape[1] * self.block_size)
 
 
 def build_metadata(context: Any) -> CpuAttentionMetadata:
