@@ -9,7 +9,7 @@ In reading order:
 - `checks`: what `lmdeploy lite auto_awq` needs, looked at before it starts.
 """
 
-from labutils.awq.checks import check
+from labutils.awq.checks import check, largest_group_size
 from labutils.awq.error import BlockError, block_errors
 from labutils.awq.folder import Folder, open_folder, predicted_sizes, sizes
 from labutils.awq.numbers import (
@@ -30,6 +30,7 @@ __all__ = [
     "Quantized",
     "block_errors",
     "check",
+    "largest_group_size",
     "open_folder",
     "pack",
     "predicted_sizes",

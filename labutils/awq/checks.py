@@ -39,15 +39,32 @@ def check(model: str | Path, group_size: int, folder: str | Path | None = None) 
         _check_target(Path(folder), sum(predicted_sizes(config, group_size).values()))
 
 
-def _check_group_size(config: Mapping[str, Any], group_size: int) -> None:
+def largest_group_size(model: str | Path) -> int:
+    """The largest group size that divides all linear layers of a model: the fewest scales.
+
+    Raises:
+        LabError: an incomplete model, or none does.
+    """
+    lengths = _lengths(checked_config(Path(model)))
+    fitting = _fitting(lengths)
+    if not fitting:
+        raise LabError(f"No group size ({', '.join(map(str, GROUP_SIZES))}) divides {lengths}.")
+    return fitting[0]
+
+
+def _lengths(config: Mapping[str, Any]) -> list[int]:
     """Inputs share scales; outputs count, too: the PyTorch engine splits them by group size."""
-    lengths = sorted({length for shape in linear_shapes(config) for length in shape})
+    return sorted({length for shape in linear_shapes(config) for length in shape})
 
-    def undivided(size: int) -> list[int]:
-        return [length for length in lengths if length % size]
 
-    if group_size not in GROUP_SIZES or undivided(group_size):
-        fitting = [str(size) for size in GROUP_SIZES if not undivided(size)]
+def _fitting(lengths: list[int]) -> list[int]:
+    return [size for size in GROUP_SIZES if not any(length % size for length in lengths)]
+
+
+def _check_group_size(config: Mapping[str, Any], group_size: int) -> None:
+    lengths = _lengths(config)
+    fitting = [str(size) for size in _fitting(lengths)]
+    if str(group_size) not in fitting:
         advice = f"choose {' or '.join(fitting)}" if fitting else "this model has no group size"
         raise LabError(
             f"Group size {group_size} does not suit layers of "

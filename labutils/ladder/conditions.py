@@ -1,0 +1,110 @@
+"""Under which conditions a rung is measured here: versions, hashes, machine, settings, seeds.
+
+Read without loading torch or LMDeploy, so that a run that is complete already ends in seconds. A
+file's hash is kept with its size and time of change, because a large model takes a minute to read.
+"""
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+
+import psutil
+
+from labutils import __version__
+from labutils.bootstrap import write_atomically
+from labutils.cpu.activate import MEANINGS
+from labutils.ladder.plan import Plan
+from labutils.ladder.results import Conditions
+from labutils.models import sha256
+
+PACKAGES = ("lmdeploy", "torch", "transformers")
+_PATTERNS = ("*.json", "*.safetensors", "*.bin", "*.model", "*.jinja", "*.txt", "*.py")
+
+
+def collect(plan: Plan, hashes: Mapping[str, str], **settings: str) -> Conditions:
+    """The conditions of a rung on this machine.
+
+    Args:
+        plan: sizes and seed.
+        hashes: of model, items and texts.
+        settings: whatever else decides this rung's figures.
+    """
+    return Conditions(
+        versions=versions(),
+        hashes=dict(hashes),
+        machine=machine(),
+        settings=plan.settings() | settings,
+        seeds={"items": plan.seed},
+    )
+
+
+def versions() -> dict[str, str]:
+    """Of Python, of this package and of what computes."""
+    found = {name: metadata.version(name) for name in PACKAGES}
+    return found | {"python": platform.python_version(), "labutils": __version__}
+
+
+def machine() -> dict[str, str]:
+    """Processor, cores, memory, GPU, and what the environment asks for."""
+    asked = {name: os.environ.get(name, "auto") for name in MEANINGS}
+    return {
+        "processor": _processor(),
+        "cores": str(len(os.sched_getaffinity(0))),
+        "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
+        "gpu": _gpu(),
+        **asked,
+    }
+
+
+def hash_folder(folder: Path, cache: Path) -> str:
+    """SHA-256 over a model folder's files, of which unchanged ones are not read again.
+
+    Args:
+        folder: of a model.
+        cache: a JSON file that remembers hashes; written anew.
+    """
+    known = _read_cache(cache)
+    found = {}
+    for file in sorted({f for pattern in _PATTERNS for f in folder.glob(pattern)}):
+        about = file.stat()
+        key = f"{file.resolve()} {about.st_size} {about.st_mtime_ns}"
+        found[file.name] = known.setdefault(key, "") or sha256(file)
+        known[key] = found[file.name]
+    write_atomically(cache, json.dumps(known, indent=1) + "\n")
+    return _sha256_of(found)
+
+
+def _sha256_of(found: Mapping[str, str]) -> str:
+    import hashlib
+
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
+
+
+def _read_cache(cache: Path) -> dict[str, str]:
+    try:
+        return dict(json.loads(cache.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return {}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def _gpu() -> str:
+    """The first GPU's name by nvidia-smi, which costs no torch; 'none' without one."""
+    if not shutil.which("nvidia-smi"):
+        return "none"
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader", "-i", "0"]
+    said = subprocess.run(command, capture_output=True, text=True, check=False)
+    return said.stdout.strip() or "none"
