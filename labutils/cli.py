@@ -38,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
     _add_notebooks(commands)
     _add_chat(commands)
     _add_bench(commands)
+    _add_ladder(commands)
     _add_classic(commands)
     return top
 
@@ -253,6 +254,15 @@ def _bench(args: argparse.Namespace) -> None:
     from labutils import bench
 
     bench.main(args)
+
+
+# --- lab ladder -------------------------------------------------------------------------------
+
+
+def _add_ladder(commands: argparse._SubParsersAction) -> None:
+    from labutils.ladder import command
+
+    command.add(_add(commands, "ladder", "Try the quantizations, measure each, decide."))
 
 
 if __name__ == "__main__":

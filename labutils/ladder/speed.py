@@ -93,13 +93,12 @@ def measure(
     plan: Plan,
     fastest_step: float,
 ) -> Speed:
-    """The median of several bursts after a short one that warms up, with slowest and fastest.
+    """The median of several bursts, with slowest and fastest; answers have warmed the engine up.
 
     Args:
         prompts: gives so many prompts, other ones at every call.
         fastest_step: seconds that a decode step takes at least, see `step_limit`.
     """
-    burst(pipe, prompts(concurrency), 2)
     runs = [
         burst(pipe, prompts(concurrency), plan.decoded_tokens) for _ in range(max(1, plan.repeats))
     ]

@@ -1,10 +1,12 @@
 """The process of one rung: `python -m labutils.ladder.worker TASK PIPE`.
 
 It begins by parting in two, before anything is loaded. The child does the task. The parent, the
-keeper, only waits: told by the kernel that the ladder has died, it ends the whole group, whatever
-state that is in; and if the keeper itself is killed, the kernel ends the child.
+keeper, only waits, and then ends what the child left; told by the kernel that the ladder has died,
+it ends all of it at once, whatever state that is in. Processes that lose their parent become the
+keeper's own, so none escapes; if the keeper itself is killed, the kernel ends the child.
 """
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -13,25 +15,39 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
+import psutil
+
 from labutils.processes import PR_SET_PDEATHSIG
+
+PR_SET_CHILD_SUBREAPER = 36
 
 
 def kept(work: Callable[[], int]) -> int:
     """Do the work in a child; its exit code, 128 + the number of a signal that ended it."""
     keeper = os.getpid()
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     child = os.fork()
     if child == 0:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != keeper:  # it died in between
             return 1
         return work()
-    signal.signal(signal.SIGTERM, _end_all)
+    signal.signal(signal.SIGTERM, _give_up)
     _, status = os.waitpid(child, 0)
+    _end_all()
     return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
 
 
-def _end_all(number: int, frame: FrameType | None) -> None:
-    os.killpg(os.getpgrp(), signal.SIGKILL)
+def _end_all() -> None:
+    """End every process below this one."""
+    for each in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            each.kill()
+
+
+def _give_up(number: int, frame: FrameType | None) -> None:
+    _end_all()
+    os._exit(1)
 
 
 def main(task_file: str, descriptor: str) -> int:
