@@ -40,4 +40,4 @@ def show(
         found = replace(found, decision=decide(found, thresholds))
     page = html.escape(render(found, language), quote=True)
     frame = 'style="width: 100%; border: 1px solid #ccc" sandbox=""'
-    return HTML(f'<iframe srcdoc="{page}" height="{height}" {frame}></iframe>')
+    return HTML(f'<div><iframe srcdoc="{page}" height="{height}" {frame}></iframe></div>')
