@@ -45,7 +45,15 @@ class Plan:
 
 
 FULL = Plan()
-QUICK = replace(FULL, per_category=16, passages=8, passage_tokens=192, decoded_tokens=12, repeats=2)
+QUICK = replace(
+    FULL,
+    per_category=16,
+    passages=8,
+    passage_tokens=192,
+    decoded_tokens=12,
+    repeats=2,
+    calibration_samples=4,
+)
 
 
 def chosen(items: Sequence[Item], per_category: int | None, seed: int = 0) -> list[Item]:

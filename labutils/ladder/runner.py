@@ -8,64 +8,32 @@ by the kernel, it leaves whole files, and the next start goes on after the last 
 
 import contextlib
 import fcntl
-import shlex
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
-from functools import cached_property
 from pathlib import Path
 
 from labutils.cpu.memory import free_bytes
 from labutils.errors import LabError
-from labutils.ladder import conditions, data, logits, processes, report, results, summary, weights
+from labutils.ladder import logits, report, results, summary, supervisor
 from labutils.ladder.decide import decide
 from labutils.ladder.decision import Thresholds
-from labutils.ladder.plan import FULL, QUICK, Plan
-from labutils.ladder.processes import Ended, Limits
+from labutils.ladder.plan import Plan
 from labutils.ladder.progress import Reporter
 from labutils.ladder.records import write_record
+from labutils.ladder.request import Request, checked
 from labutils.ladder.results import Conditions, Result
-from labutils.ladder.rungs import BASELINE, RUNGS, Rung, parse
+from labutils.ladder.rungs import BASELINE, RUNGS, Rung
 from labutils.ladder.summary import Summary
+from labutils.ladder.supervisor import Ended, Limits
 from labutils.ladder.task import Task
-from labutils.models import model_path
 from labutils.processes import end_orphans
-from labutils.registry import MODELS
 
 MEMORY_SHARE = 0.9
 """Of the memory that is free when a run starts, what a rung may use unless a limit is given."""
 SECONDS = {"quick": 600.0, "full": 1800.0}
 """That a rung may take unless a limit is given."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """What to measure, checked."""
-
-    model: Path
-    files: tuple[Path, ...]
-    languages: tuple[str, ...]
-    rungs: tuple[Rung, ...]
-    plan: Plan
-    out: Path
-    awq: Path | None
-    command: str
-
-    @cached_property
-    def hashes(self) -> dict[str, str]:
-        """Of model, items and texts."""
-        model = conditions.hash_folder(self.model, self.out / "hashes.json")
-        return {"model": model, **data.hashes(self.files, self.languages)}
-
-    @property
-    def quantized(self) -> Path:
-        """The folder of the 4-bit weights, made or not."""
-        return self.awq or self.out / weights.FOLDER
-
-    def file(self, rung: Rung) -> Path:
-        """Where the rung's result is kept."""
-        return self.out / "rungs" / f"{rung.name}.json"
 
 
 def run(
@@ -100,7 +68,7 @@ def run(
     Raises:
         LabError: something asked for is not there or not as it should be; nothing is written then.
     """
-    request = _request(model, data, out, rungs, plan or (QUICK if quick else FULL), awq, quick)
+    request = checked(model, data, out, rungs, quick, awq, plan)
     limits = Limits(
         seconds or SECONDS["quick" if quick else "full"],
         int(memory or MEMORY_SHARE * free_bytes()),
@@ -122,40 +90,6 @@ def conclude(out: Path, found: Summary, thresholds: Thresholds | None) -> Summar
     return decided
 
 
-def _request(
-    model: str | None,
-    asked: str | None,
-    out: str | Path,
-    rungs: str,
-    plan: Plan,
-    awq: str | Path | None,
-    quick: bool,
-) -> Request:
-    """Look at everything that was asked for before anything is written."""
-    wanted = parse(rungs)
-    folder = Path(model_path(model))
-    weights.check_unquantized(folder)
-    asked = asked or _languages_of(folder)
-    files = tuple(file.resolve() for file in data.files(asked))
-    languages = data.languages(data.items(files))
-    if awq is not None:
-        awq = Path(awq).resolve()
-        weights.check_given(awq, folder)
-    out = Path(out)
-    if out.exists() and not out.is_dir():
-        raise LabError(f"{out} is a file: name a folder for the run.")
-    options = ["--model", model or folder.name, "--data", asked, "--rungs", rungs]
-    options += ["--quick"] * quick + (["--awq", str(awq)] if awq else []) + ["--out", str(out)]
-    command = shlex.join(["lab", "ladder", "run", *options])
-    return Request(folder, files, languages, wanted, plan, out.resolve(), awq, command)
-
-
-def _languages_of(model: Path) -> str:
-    """The items for a model whose registry entry says that it knows Chinese, or does not."""
-    known = {entry.name: entry.chinese for entry in MODELS}
-    return "en,zh" if known.get(model.name, False) else "en"
-
-
 @contextlib.contextmanager
 def _alone(out: Path) -> Iterator[None]:
     """One ladder at a time in a folder; LabError if another one is at work."""
@@ -173,6 +107,7 @@ class _Run:
     def __init__(self, request: Request, limits: Limits, say: Callable[[str], None]) -> None:
         self._request, self._limits, self._say = request, limits, say
         self._compared = True
+        self._no_weights: Ended | None = None
 
     def results(self) -> list[Result]:
         """Of all rungs asked for, and of others that were measured under the same conditions."""
@@ -200,28 +135,12 @@ class _Run:
     def _kept(self, rung: Rung) -> Result | None:
         return results.reusable(self._request.file(rung), rung.name, self._conditions(rung))
 
+    def _conditions(self, rung: Rung) -> Conditions:
+        return self._request.conditions(rung, self._compared)
+
     def _has_logits(self) -> bool:
         fingerprint = results.fingerprint(BASELINE.name, self._conditions(BASELINE))
         return logits.complete(self._request.out / logits.FOLDER, fingerprint)
-
-    def _conditions(self, rung: Rung) -> Conditions:
-        request = self._request
-        hashes = dict(request.hashes)
-        if rung.weights == "w4a16":
-            hashes["w4a16"] = self._hash_of_quantized()
-        compared = "itself" if rung is BASELINE else "the baseline" if self._compared else "nothing"
-        return conditions.collect(request.plan, hashes, compared=compared)
-
-    def _hash_of_quantized(self) -> str:
-        request = self._request
-        if not request.awq and not self._has_weights():
-            return "not made"
-        return conditions.hash_folder(request.quantized, request.out / "hashes.json")
-
-    def _has_weights(self) -> bool:
-        request = self._request
-        of = weights.made_from(request.plan, request.hashes["model"], request.languages)
-        return weights.is_made(request.quantized, of)
 
     def _measured(self, rung: Rung, reporter: Reporter) -> Result:
         """Measure a rung, or note why that cannot be done."""
@@ -240,10 +159,14 @@ class _Run:
         return result
 
     def _quantized(self, rung: Rung, reporter: Reporter, started: str) -> Ended:
-        """Make the 4-bit weights, where the rung needs them and they are not there."""
-        if rung.weights != "w4a16" or self._request.awq or self._has_weights():
+        """Make the 4-bit weights, where the rung needs them and they are not there; try once."""
+        if rung.weights != "w4a16" or self._request.has_weights:
             return Ended("ok", "", 0.0)
-        return self._process("quantize", rung, reporter, started)
+        if self._no_weights is None:
+            ended = self._process("quantize", rung, reporter, started)
+            self._no_weights = None if ended.status == "ok" else ended
+            return ended
+        return self._no_weights
 
     def _process(self, kind: str, rung: Rung, reporter: Reporter, started: str) -> Ended:
         request = self._request
@@ -268,7 +191,7 @@ class _Run:
         write_record(file, task)
         command = [sys.executable, "-m", "labutils.ladder.worker", str(file)]
         log = file.with_name(f"{rung.name}{'.quantize' * (kind == 'quantize')}.log")
-        return processes.run(command, log, self._limits, reporter.hear)
+        return supervisor.run(command, log, self._limits, reporter.hear)
 
     def _failed(self, rung: Rung, ended: Ended, started: str) -> Result:
         return Result(

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from labutils.ladder.processes import Limits, run
+from labutils.ladder.supervisor import Limits, run
 from labutils.ladder.task import Progress
 
 PLENTY = Limits(60, 2**33)
@@ -159,7 +159,7 @@ def test_a_killed_ladder_takes_its_process_along(tmp_path, blocked):
     ladder = f"""
         import sys
         from pathlib import Path
-        from labutils.ladder.processes import Limits, run
+        from labutils.ladder.supervisor import Limits, run
         command = [sys.executable, "-c", {kept(work)!r}]
         run(command, Path({str(tmp_path / "log")!r}), Limits(600, 2**33), print)
     """
