@@ -50,13 +50,13 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, str]:
-    """Processor, cores, memory, GPU, and what the environment asks for."""
-    asked = {name: os.environ.get(name, "auto") for name in MEANINGS}
+    """Processor, cores, memory, GPU, and what the environment asks for, if it does."""
+    asked = {name: os.environ[name] for name in MEANINGS if name in os.environ}
     return {
         "processor": _processor(),
-        "cores": str(len(os.sched_getaffinity(0))),
+        "cores": f"{len(os.sched_getaffinity(0))} cores",
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
-        "gpu": _gpu(),
+        "GPU": _gpu(),
         **asked,
     }
 
@@ -102,9 +102,9 @@ def _processor() -> str:
 
 
 def _gpu() -> str:
-    """The first GPU's name by nvidia-smi, which costs no torch; 'none' without one."""
+    """The first GPU's name by nvidia-smi, which costs no torch; 'no GPU' without one."""
     if not shutil.which("nvidia-smi"):
-        return "none"
+        return "no GPU"
     command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader", "-i", "0"]
     said = subprocess.run(command, capture_output=True, text=True, check=False)
-    return said.stdout.strip() or "none"
+    return said.stdout.strip() or "no GPU"

@@ -150,6 +150,6 @@ def test_conditions_say_where_and_with_what(monkeypatch):
     assert found.versions["lmdeploy"] == "0.18.0"
     assert found.settings["new_tokens"] == "32"
     assert found.settings["compared"] == "itself"
-    assert int(found.machine["cores"]) >= 1
+    assert found.machine["cores"].endswith(" cores")
     monkeypatch.setenv("LAB_DEVICE", "cpu")
     assert conditions.machine() != found.machine
