@@ -1,7 +1,7 @@
 """One process of the ladder: started, watched for time and memory, and ended with all it started.
 
 Its leader is a keeper (`worker`), which ends the whole group when the ladder dies, however that
-dies. Memory is the resident memory of the process and of everything below it, looked at four times
+dies. Memory is the resident memory of the process and of everything below it, looked at twice
 a second: what grows faster than that, the kernel stops.
 """
 
@@ -22,7 +22,7 @@ from labutils.ladder.results import Status
 from labutils.ladder.task import Failure, Progress, heard
 from labutils.processes import RUNNING, end_with_parent, forget, group, note
 
-LOOK_EVERY = 0.25
+LOOK_EVERY = 0.5
 TAIL = 6
 """Lines of a log that are quoted."""
 _TELLING = re.compile(
