@@ -60,7 +60,7 @@ def predict(model: Path, quant_policy: int, budget: Budget, free: int) -> Memory
 
 def _weights(config: dict[str, Any], budget: Budget) -> int:
     """Bytes of the weights in the engine: on a CPU, zero points lie there in 16 bits."""
-    group = config.get("quantization_config", {}).get("group_size")
+    group = (config.get("quantization_config") or {}).get("group_size")
     parts = predicted_sizes(config, group)
     if budget.kind == "cpu":
         parts["zero points"] = parts["scales"]

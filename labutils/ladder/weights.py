@@ -89,7 +89,7 @@ def _quantize(task: Task) -> None:
 
 def check_unquantized(model: Path) -> None:
     """Refuse a baseline that is quantized already."""
-    if "quantization_config" in read_config(model):
+    if read_config(model).get("quantization_config"):
         raise LabError(
             f"{model} is quantized already: name the original model, which the rungs are compared "
             "with, and give its 4-bit weights with --awq."
@@ -104,18 +104,19 @@ def check_given(folder: Path, model: Path) -> None:
     """
     check_folder(folder)
     config, original = read_config(folder), read_config(model)
-    quantized = config.get("quantization_config", {})
+    quantized = config.get("quantization_config") or {}
     if quantized.get("quant_method") != "awq" or quantized.get("bits") != 4:
         raise LabError(
             f"{folder} holds no 4-bit weights of AWQ: make them with lmdeploy lite auto_awq, or "
             "leave out --awq and the ladder does."
         )
-    differing = [key for key in SHAPE if config.get(key) != original.get(key)]
+    both = [key for key in SHAPE if key in config and key in original]
+    differing = [key for key in both if config[key] != original[key]]
     if differing:
         key = differing[0]
         raise LabError(
-            f"{folder} has {key} {config.get(key)} and {model} {original.get(key)}: --awq takes "
-            "the same model in 4 bits."
+            f"{folder} has {key} {config[key]} and {model} {original[key]}: --awq takes the "
+            "same model in 4 bits."
         )
     if _tokenizer(folder) != _tokenizer(model):
         raise LabError(
