@@ -11,7 +11,7 @@ from typing import Any
 
 from labutils import kv_budget
 from labutils.awq.folder import predicted_sizes
-from labutils.cpu.memory import plannable_bytes, weight_bytes
+from labutils.cpu import memory as cpu_memory
 from labutils.kv_budget import KVShape
 from labutils.ladder.results import Figure, Memory
 
@@ -29,9 +29,9 @@ class Budget:
 
 
 def free_bytes(kind: str) -> int:
-    """Bytes that an engine may plan with before its weights are loaded."""
+    """Bytes of memory, of the GPU or of the machine, that this process can still get."""
     if kind == "cpu":
-        return plannable_bytes()
+        return cpu_memory.free_bytes()
     import torch
 
     return torch.cuda.mem_get_info()[0]
@@ -44,12 +44,14 @@ def predict(model: Path, quant_policy: int, budget: Budget, free: int) -> Memory
         model: folder, quantized or not.
         quant_policy: 0, 8 or 4.
         budget: where it will run.
-        free: bytes that the engine will find free.
+        free: bytes that are free before the weights are loaded.
     """
     config = json.loads((model / "config.json").read_text(encoding="utf-8"))
     weights = _weights(config, budget)
     token = kv_budget.bytes_per_token(KVShape.of(model), quant_policy, budget.itemsize)
-    left = free if budget.kind == "cpu" else free - weights  # the CPU device plans with a share
+    left = free - weights
+    if budget.kind == "cpu":
+        left = int(min(cpu_memory.SHARE * left, cpu_memory.CEILING))
     if budget.turbomind:
         cache = int(0.8 * left)
     else:
@@ -75,12 +77,12 @@ def measure(pipe: Any, predicted: Memory, free: int) -> Memory:
     Args:
         pipe: a pipeline.
         predicted: its prediction.
-        free: bytes that were free on the GPU before it started.
+        free: bytes that were free before it started.
     """
     if pipe.async_engine.backend == "turbomind":
         return _of_turbomind(predicted, free - free_bytes("cuda"))
     said = kv_budget.reported(pipe)
-    return _memory(weight_bytes(pipe), said.bytes_per_token, said.tokens, "measured")
+    return _memory(cpu_memory.weight_bytes(pipe), said.bytes_per_token, said.tokens, "measured")
 
 
 def _of_turbomind(predicted: Memory, used: int) -> Memory:

@@ -94,6 +94,8 @@ def test_memory_is_predicted_from_the_config(shape):
     assert plain.weights.value == 2 * (linear + rest)
     assert plain.kv_per_token.value == 3 * 2 * 1 * (64 + 4)
     assert plain.weights.origin == plain.context.origin == "predicted"
+    planned = 0.8 * (2**29 - plain.weights.value / 2 - 2 * 1000 * (8192 + 32))
+    assert plain.context.value == pytest.approx(planned / plain.kv_per_token.value, rel=1e-3)
     wide = memory.predict(shape(), 0, memory.Budget("cpu", False, 4, 16), 2**30)
     assert wide.weights.value == 4 * (linear + rest)
     four = shape(quantization_config={"group_size": 64})
