@@ -4,7 +4,9 @@ The model is the course's own, its first 3 layers. Faults are planted from outsi
 `sitecustomize` when a rung's process starts.
 """
 
+import fcntl
 import json
+import signal
 import subprocess
 import sys
 import textwrap
@@ -15,6 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from labutils import LabError
 from labutils.ladder import results
 from labutils.ladder.plan import Plan
 from labutils.ladder.runner import run
@@ -166,3 +169,27 @@ def test_other_conditions_are_measured_anew(killed, short_model):
     told = json.loads((out / "summary.json").read_text(encoding="utf-8"))
     assert [entry["name"] for entry in told["rungs"]] == ["baseline"]
     assert told["decision"]["outcome"] == "nothing else ran"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_command_leaves_no_process(short_model, bin_dir, tmp_path, number, code):
+    out = tmp_path / "run"
+    words = ["ladder", "run", "--model", str(short_model), "--out", str(out), "--quick"]
+    ladder = subprocess.Popen([bin_dir / "lab", *words], stderr=subprocess.PIPE, text=True)
+    assert wait_for(lambda: "engine" in ladder.stderr.readline(), 60)
+    time.sleep(1)  # into the start of the engine
+    ladder.send_signal(number)
+    _, said = ladder.communicate(timeout=30)
+    assert ladder.returncode == code
+    assert "Traceback" not in said
+    assert not processes_of(out)
+    assert not list((out / "rungs").glob("baseline.json"))
+
+
+def test_two_ladders_do_not_share_a_folder(short_model, tmp_path):
+    out = tmp_path / "run"
+    out.mkdir()
+    with (out / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(LabError, match="Another ladder is at work in"):
+            run(str(short_model), out=out, plan=TINY)
