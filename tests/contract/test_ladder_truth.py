@@ -143,12 +143,12 @@ def test_an_identical_rung_is_no_distance_apart(measured, out):
 
 
 def test_damaged_weights_are_caught(model, w4a16, tmp_path):
-    """The scales of ten layers' outputs, half as large."""
+    """The scales of half of the layers' outputs, a quarter as large."""
     damaged = Path(shutil.copytree(w4a16, tmp_path / "damaged"))
     tensors = load_file(damaged / "model.safetensors")
-    for layer in range(5, 15):
-        tensors[f"model.layers.{layer}.mlp.down_proj.scales"] /= 2
-        tensors[f"model.layers.{layer}.self_attn.o_proj.scales"] /= 2
+    for layer in range(0, 30, 2):
+        tensors[f"model.layers.{layer}.mlp.down_proj.scales"] /= 4
+        tensors[f"model.layers.{layer}.self_attn.o_proj.scales"] /= 4
     save_file(tensors, damaged / "model.safetensors", metadata={"format": "pt"})
     plan = replace(EXACT, dtype="auto", per_category=12, new_tokens=24, concurrency=(16,))
     found = measure(tmp_path / "run", "w4a16", plan, awq=damaged, model=model)

@@ -1,15 +1,17 @@
 """The arithmetic around what an engine gives: logits compared, memory predicted, speed limits."""
 
 import json
+import os
 
 import numpy as np
 import pytest
 import torch
 
 from labutils import LabError
-from labutils.ladder import conditions, logits, memory, speed
+from labutils.ladder import conditions, logits, measure, memory, speed, weights
 from labutils.ladder.plan import FULL
 from labutils.ladder.results import Figure, Memory
+from labutils.ladder.task import Pipe, Task, heard
 
 PASSAGES = [[3, 1, 4, 1, 5], [2, 7, 1, 8, 2], [0, 1, 2, 3, 4]]
 
@@ -155,3 +157,36 @@ def test_conditions_say_where_and_with_what(monkeypatch):
     assert found.machine["cores"].endswith(" cores")
     monkeypatch.setenv("LAB_DEVICE", "cpu")
     assert conditions.machine() != found.machine
+
+
+# --- failures -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (LabError("no int4 with this head_dim."), "unsupported", "no int4 with this head_dim."),
+        (NotImplementedError("fp8"), "unsupported", "NotImplementedError: fp8"),
+        (RuntimeError("CUDA out of memory. Tried"), "out of memory", "RuntimeError: CUDA out of"),
+        (MemoryError(), "out of memory", "MemoryError:"),
+    ],
+)
+def test_an_engine_that_does_not_start_says_why(error, status, message):
+    found = measure.refusal(error)
+    assert found.status == status
+    assert found.message.startswith(message)
+
+
+def test_a_model_that_no_group_size_suits_is_unsupported(shape, tmp_path):
+    model = shape(hidden_size=100, intermediate_size=100)
+    (model / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+    told = Task(
+        "quantize", "w4a16", "odd", str(model), str(tmp_path), FULL, data=(), languages=("en",)
+    )
+    ours, theirs = os.pipe()
+    assert weights.work(told, Pipe(theirs)) == 1
+    os.close(theirs)
+    with open(ours, encoding="utf-8") as lines:
+        said = [heard(line) for line in lines]
+    assert said[-1].status == "unsupported"
+    assert "No group size (128, 64, 32) divides" in said[-1].message
