@@ -119,7 +119,8 @@ def _wilson(value: float, count: float, confidence: float = 0.95) -> tuple[float
     centre = value + z * z / (2 * count)
     half = z * math.sqrt(value * (1 - value) / count + z * z / (4 * count * count))
     low, high = ((centre + sign * half) / (1 + z * z / count) for sign in (-1, 1))
-    return max(0.0, float(low)), min(1.0, float(high))
+    # Rounding can leave an end of 6e-18 beside a value of 0.
+    return min(value, max(0.0, float(low))), max(value, min(1.0, float(high)))
 
 
 # --- answers, right or wrong ---------------------------------------------------------------------

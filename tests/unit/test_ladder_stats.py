@@ -149,3 +149,11 @@ def test_with_the_items_asked_for_four_of_five_such_ladders_settle_it():
     drawn = RNG.multinomial(total, [0.05, 0.05, 0.9], size=2000)
     lows = [Flips(total, int(g), int(lost)).difference(0.90).low for g, lost, _ in drawn]
     assert sum(low > -0.03 for low in lows) / len(lows) == pytest.approx(0.8, abs=0.05)
+
+
+@pytest.mark.parametrize("right", [False, True])
+def test_the_interval_of_nothing_right_or_all_right_holds_its_value(right):
+    """By the formula alone, rounding puts the end beside it: 6e-18 for none of 48."""
+    for count in range(1, 300):
+        found = accuracy([right] * count)
+        assert found.low <= found.value <= found.high
