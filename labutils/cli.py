@@ -183,6 +183,9 @@ def _add_notebooks(commands: argparse._SubParsersAction) -> None:
     check = _add(actions, "check", "Report drift between editions and broken notebook rules.")
     check.add_argument("--json", action="store_true", help="print JSON")
     check.set_defaults(run=_notebooks_check)
+    release = _add(actions, "release", "Write the student edition, without solutions and outputs.")
+    release.add_argument("--out", default=None, help="its folder (default build/release)")
+    release.set_defaults(run=_notebooks_release)
 
 
 def _notebooks_run(args: argparse.Namespace) -> int:
@@ -209,6 +212,16 @@ def _notebooks_check(args: argparse.Namespace) -> int:
     else:
         print("\n".join(map(str, findings)) or "Both editions are in order.")
     return 1 if findings else 0
+
+
+def _notebooks_release(args: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    from labutils import release
+
+    folder = Path(args.out) if args.out else release.RELEASE
+    written = release.release(folder)
+    print(f"{len(written)} notebooks in {folder}")
 
 
 # --- lab chat ---------------------------------------------------------------------------------
