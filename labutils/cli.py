@@ -40,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
     _add_bench(commands)
     _add_ladder(commands)
     _add_classic(commands)
+    _add_grade(commands)
     return top
 
 
@@ -222,6 +223,37 @@ def _notebooks_release(args: argparse.Namespace) -> None:
     folder = Path(args.out) if args.out else release.RELEASE
     written = release.release(folder)
     print(f"{len(written)} notebooks in {folder}")
+
+
+# --- lab grade --------------------------------------------------------------------------------
+
+
+def _add_grade(commands: argparse._SubParsersAction) -> None:
+    grade = _add(commands, "grade", "Grade what students handed in; each submission isolated.")
+    grade.add_argument("submissions", help="folder with a folder for each student")
+    grade.add_argument("--out", default="gradebook.csv", help="(default gradebook.csv)")
+    grade.add_argument("--release", default=None, help="what was handed out, if not today's")
+    grade.add_argument("--feedback", default=None, help="folder for a page a student")
+    grade.add_argument("--jobs", type=int, default=2, help="submissions at a time (default 2)")
+    grade.add_argument("--trusted", action="store_true", help="run the code without isolation")
+    grade.set_defaults(run=_grade)
+
+
+def _grade(args: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    from labutils import grading
+
+    grading.grade(
+        Path(args.submissions),
+        Path(args.out),
+        release=Path(args.release) if args.release else None,
+        feedback_folder=Path(args.feedback) if args.feedback else None,
+        jobs=args.jobs,
+        trusted=args.trusted,
+        say=print,
+    )
+    print(args.out)
 
 
 # --- lab chat ---------------------------------------------------------------------------------
