@@ -3,12 +3,11 @@
 bubblewrap gives it namespaces of its own: no network, no process of anyone else's, and a file
 system with the operating system, this environment, `labutils` (without `grading`) and the models,
 all read-only; the notebooks, their tests and other submissions are not in it. What can be written
-is a small folder in memory. `inside.limit` bounds memory, processes, files and processor time of
-each process, and `Session` the memory of all of them together and the time.
+are two small folders in memory. Before a student's code begins, `confine` bounds memory, files and
+processor time and has new processes refused; `session` keeps the time.
 
-What this does not stop: an error in the kernel (there is no filter of system calls), reading what
-the lesson's folders of models and packages hold, and using two processors for as long as the time
-limit allows.
+What this does not stop: an error in the kernel, reading what the folders of models and packages
+hold, and keeping all processors busy for as long as the time limit allows.
 """
 
 import os
@@ -133,7 +132,8 @@ def _read_only() -> Iterator[str]:
         if path.exists() and not path.is_relative_to("/usr"):
             yield from ("--ro-bind", str(path), str(path))
     yield from ("--tmpfs", str(package / "grading"), "--remount-ro", str(package / "grading"))
-    yield from ("--ro-bind", str(INSIDE), "/lab/inside.py")
+    for path in (INSIDE, INSIDE.with_name("confine.py")):
+        yield from ("--ro-bind", str(path), f"/lab/{path.name}")
 
 
 def _python() -> Iterator[Path]:
