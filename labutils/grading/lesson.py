@@ -147,7 +147,7 @@ def _parts(
     group: list[str] = []
     for cell in notebook.cells:
         about = _about(cell)
-        if about.get("grade"):
+        if about.get("grade") or about.get("task"):
             by_hand = about["solution"] or cell.cell_type != "code"
             about_it = (about["grade_id"], float(about["points"]), cell.source)
             tests.append(Test(*about_it, () if by_hand else tuple(group), by_hand))

@@ -13,6 +13,7 @@ from labutils import execution, notebooks, release
 from labutils.grading import gradebook, lesson
 from labutils.paths import NOTEBOOKS
 
+pytestmark = pytest.mark.slow
 LESSONS = notebooks.lessons()
 WRONG = {
     "00_environment": {

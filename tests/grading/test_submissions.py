@@ -2,6 +2,9 @@
 
 import http.server
 import re
+import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -85,8 +88,7 @@ def test_what_is_no_notebook_gets_a_row_with_a_reason(graded):
 def test_nothing_reached_the_machine(graded, visitors):
     folder, _, _ = graded
     assert visitors[1] == [], "no request left the sandbox"
-    running = [p.info["cmdline"] or () for p in psutil.process_iter(["cmdline"])]
-    assert not [each for each in running if "/lab/inside.py" in each], "every process has ended"
+    assert in_sandboxes() == [], "every process has ended"
     assert not Path("/tmp/large").exists()
 
 
@@ -107,6 +109,30 @@ def test_feedback_is_a_page_a_student_and_tells_nothing_of_others(graded):
     assert "9 of 11" in pages["wrong"] and "11 of 11" in pages["right"]
     others = [name for name in KINDS if name in pages["wrong"] and name != "wrong"]
     assert others in ([], ["right"]), "'right' is also what is said of an exercise"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_whatever_ends_the_grader_ends_the_students_code(lab_grade, tmp_path, number):
+    KINDS["slow"].submit(tmp_path / "all" / "one")
+    command = [sys.executable, "-m", "labutils.cli", "grade", str(tmp_path / "all")]
+    with subprocess.Popen([*command, "--out", str(tmp_path / "book.csv")]) as grader:
+        wait_until(in_sandboxes, "the code runs")
+        grader.send_signal(number)
+    wait_until(lambda: not in_sandboxes(), "the code has ended")
+    assert not (tmp_path / "book.csv").exists()
+
+
+def in_sandboxes() -> list[int]:
+    """Processes that run students' code."""
+    running = psutil.process_iter(["cmdline"])
+    return [each.pid for each in running if "/lab/inside.py" in (each.info["cmdline"] or ())]
+
+
+def wait_until(true, what: str) -> None:
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
 
 
 @pytest.mark.soak
