@@ -103,7 +103,7 @@ def _run(test: Test, lesson: Lesson, namespace: dict[str, Any], session: Session
 def _in_words(error: Exception) -> str:
     if isinstance(error, AssertionError):
         return str(error) or "a check failed"
-    return f"{type(error).__name__}: {error}"
+    return f"{type(error).__name__}: {error}".removesuffix(": ")
 
 
 def _one_line(text: str) -> str:

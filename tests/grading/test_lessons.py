@@ -1,6 +1,7 @@
 """Every lesson can be graded without an engine: its own solutions, a blank copy, wrong answers."""
 
 import csv
+import json
 import subprocess
 import sys
 import tempfile
@@ -10,11 +11,12 @@ import pytest
 from generated import instructors, submit
 
 from labutils import execution, notebooks, release
-from labutils.grading import gradebook, lesson
+from labutils.grading import gradebook, lesson, record
 from labutils.paths import NOTEBOOKS
 
 pytestmark = pytest.mark.slow
 LESSONS = notebooks.lessons()
+RECORDED = json.loads(lesson.RECORDED.read_text("utf-8"))
 WRONG = {
     "00_environment": {
         # compares versions as text, and passes a missing package over
@@ -131,6 +133,14 @@ def test_the_graded_cells_of_a_blank_copy_run_to_the_end_and_say_what_is_missing
 @pytest.mark.parametrize("stem", LESSONS)
 def test_a_blank_copy_runs_to_the_end(stem):
     run_all(release.student_copy(notebooks.read(NOTEBOOKS / "en" / f"{stem}.ipynb")))
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("stem", RECORDED)
+def test_recorded_values_are_what_the_lesson_makes(stem, tmp_path):
+    (tmp_path / "recorded.json").write_text("{}")
+    record.record(stem, list(RECORDED[stem]), tmp_path / "recorded.json")
+    assert json.loads((tmp_path / "recorded.json").read_text()) == {stem: RECORDED[stem]}
 
 
 def test_without_bubblewrap_nothing_runs_and_trusted_runs_all(tmp_path):

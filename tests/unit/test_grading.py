@@ -9,11 +9,22 @@ import numpy
 import pytest
 import torch
 
+from labutils import notebooks, release
 from labutils.errors import LabError
-from labutils.grading import feedback, gradebook, inside, plain, results_check, slices, submissions
+from labutils.grading import (
+    feedback,
+    gradebook,
+    inside,
+    lesson,
+    plain,
+    results_check,
+    slices,
+    submissions,
+)
 from labutils.grading.marks import Mark, Marks
 from labutils.ladder import results
 from labutils.ladder.results import Answer
+from labutils.paths import NOTEBOOKS
 
 LESSON = """
 import json
@@ -236,6 +247,37 @@ def test_only_what_is_called_like_a_lesson_counts(tmp_path):
     found, remarks = submissions.find(tmp_path, ["00_environment", "03_local_chat"])
     assert [(each.student, each.lesson) for each in found] == [("ann", "03_local_chat")]
     assert len(remarks) == 2
+
+
+def test_a_release_of_other_exercises_is_refused(tmp_path):
+    stem = "05_kv_quantization"
+    with pytest.raises(LabError, match="holds no en/"):
+        lesson.read(stem, released=tmp_path)
+    (tmp_path / "en").mkdir()
+    book = release.student_copy(notebooks.read(NOTEBOOKS / "en" / f"{stem}.ipynb"))
+    notebooks.write(book, tmp_path / "en" / f"{stem}.ipynb")
+    assert lesson.read(stem, released=tmp_path) == lesson.read(stem)
+    graded = next(cell for cell in book.cells if cell.metadata.get("nbgrader", {}).get("points"))
+    graded.metadata.nbgrader["points"] += 1
+    notebooks.write(book, tmp_path / "en" / f"{stem}.ipynb")
+    with pytest.raises(LabError, match="other exercises or points"):
+        lesson.read(stem, released=tmp_path)
+
+
+def test_helpers_that_students_added_run_and_their_experiments_do_not():
+    exam = lesson.read("05_kv_quantization")
+    cells = [
+        submissions.Cell("new1", "", "pipe = start_an_engine()"),
+        submissions.Cell("new2", "", "import math\ndef up(x):\n    return math.ceil(x)"),
+        submissions.Cell("plan", "plan", "def plan(*args):\n    return up(1)"),
+        submissions.Cell("x", "plan-test", "print('right')"),
+    ]
+    work = submissions.work(cells, exam)
+    names = [name for name, _ in work.cells]
+    assert names == ["added", "added", "plan"]
+    assert "start_an_engine" not in "".join(source for _, source in work.cells)
+    assert work.attempted == {"plan"} and "kv-bytes" in work.missing
+    assert work.edited_tests == ("plan-test",)
 
 
 def test_gradebook_and_feedback_hold_text_as_text(tmp_path):
