@@ -85,6 +85,12 @@ def _add_model(commands: argparse._SubParsersAction) -> None:
     back.add_argument("workspace", help="what lmdeploy convert wrote")
     back.add_argument("folder", help="the new folder")
     back.set_defaults(run=_model_from_workspace)
+    random = _add(actions, "make-random", "Make random weights of a model's shape, to measure.")
+    random.add_argument("--like", required=True, help="registry name, or folder with config.json")
+    random.add_argument("--w4a16", action="store_true", help="in AWQ's 4 bits, group size 128")
+    random.add_argument("--seed", type=int, default=0)
+    random.add_argument("--folder", default=None, help="the new folder (default: beside models)")
+    random.set_defaults(run=_model_make_random)
 
 
 def _model_list(args: argparse.Namespace) -> None:
@@ -118,6 +124,15 @@ def _model_from_workspace(args: argparse.Namespace) -> None:
     from labutils import models
 
     print(models.from_workspace(Path(args.workspace), Path(args.folder)))
+
+
+def _model_make_random(args: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    from labutils.random_model import make_random
+
+    folder = args.folder and Path(args.folder)
+    print(make_random(args.like, folder, quantized=args.w4a16, seed=args.seed, say=print))
 
 
 # --- lab classic ------------------------------------------------------------------------------

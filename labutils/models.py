@@ -123,9 +123,9 @@ def materialise(source: EmbeddedSource, folder: Path) -> None:
 
     def fill(unfinished: Path) -> None:
         _dequantize(gguf, unfinished)
-        _write_manifest(unfinished, {"source": f"{source.package} {source.version}"})
+        write_manifest(unfinished, {"source": f"{source.package} {source.version}"})
 
-    _make(folder, fill)
+    make_folder(folder, fill)
 
 
 def widen(base: Path, folder: Path, hidden: int, head_dim: int, as_internlm2: bool = False) -> None:
@@ -147,9 +147,9 @@ def widen(base: Path, folder: Path, hidden: int, head_dim: int, as_internlm2: bo
                 internlm2.write(Path(llama), unfinished)
         else:
             reembed(base, unfinished, hidden, head_dim)
-        _write_manifest(unfinished, {"source": f"{base.name}, widened"})
+        write_manifest(unfinished, {"source": f"{base.name}, widened"})
 
-    _make(folder, fill)
+    make_folder(folder, fill)
 
 
 def from_workspace(workspace: Path, folder: Path) -> Path:
@@ -167,13 +167,13 @@ def from_workspace(workspace: Path, folder: Path) -> Path:
 
     def fill(unfinished: Path) -> None:
         to_folder(opened, unfinished)
-        _write_manifest(unfinished, {"source": f"the workspace {workspace.name}"})
+        write_manifest(unfinished, {"source": f"the workspace {workspace.name}"})
 
-    _make(folder, fill)
+    make_folder(folder, fill)
     return folder
 
 
-def _make(folder: Path, fill: Callable[[Path], None]) -> None:
+def make_folder(folder: Path, fill: Callable[[Path], None]) -> None:
     """Let `fill` write a new folder, one process at a time."""
     with _one_at_a_time(folder.parent):
         if folder.exists():  # another process made it while this one waited
@@ -373,7 +373,7 @@ def _check_chat_template(folder: Path) -> str:
     return prompt
 
 
-def _write_manifest(folder: Path, about: dict[str, str]) -> None:
+def write_manifest(folder: Path, about: dict[str, str]) -> None:
     """Write the manifest of a finished folder: bytes and SHA-256 of every file."""
     files = {
         file.name: {"bytes": file.stat().st_size, "sha256": sha256(file)}

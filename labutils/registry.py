@@ -8,6 +8,23 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
+class Shape:
+    """The sizes that decide how much memory and time a Llama-like model takes."""
+
+    hidden: int
+    intermediate: int
+    layers: int
+    heads: int
+    kv_heads: int
+    vocab: int
+
+    @property
+    def head_dim(self) -> int:
+        """Dimensions of a head."""
+        return self.hidden // self.heads
+
+
+@dataclass(frozen=True)
 class Model:
     """One registry entry; `sources` maps where to find it to the name it has there."""
 
@@ -28,6 +45,8 @@ class Model:
     """(hidden size, head_dim) that the course's own model is widened to, see labutils.reembed."""
     as_internlm2: bool = False
     """Whether its tensors then get InternLM2's names, see labutils.internlm2."""
+    shape: Shape | None = None
+    """Of models that compute what a Llama does: what labutils.random_model needs to know."""
     note: str = ""
 
 
@@ -43,6 +62,8 @@ class EmbeddedSource:
     """What the chat template must make of one user message, "Hi"."""
 
 
+INTERNLM2_1_8B = Shape(2048, 8192, layers=24, heads=16, kv_heads=8, vocab=92544)
+INTERNLM2_7B = Shape(4096, 14336, layers=32, heads=32, kv_heads=8, vocab=92544)
 INTERNSTUDIO = "/root/share/new_models/Shanghai_AI_Laboratory"
 
 SMOLLM2_SOURCE = EmbeddedSource(
@@ -118,6 +139,7 @@ MODELS = (
             "ModelScope": "Shanghai_AI_Laboratory/internlm2-chat-1_8b",
             "Hugging Face": "internlm/internlm2-chat-1_8b",
         },
+        shape=INTERNLM2_1_8B,
     ),
     Model(
         name="internlm2-chat-7b",
@@ -130,6 +152,7 @@ MODELS = (
             "ModelScope": "Shanghai_AI_Laboratory/internlm2-chat-7b",
             "Hugging Face": "internlm/internlm2-chat-7b",
         },
+        shape=INTERNLM2_7B,
     ),
     Model(
         name="emollm-internlm2-7b",
@@ -142,6 +165,7 @@ MODELS = (
             "ModelScope": "aJupyter/EmoLLM",
         },
         counselling=True,
+        shape=INTERNLM2_7B,
         note="InternLM2-7B-chat fine-tuned for conversations about feelings",
     ),
     Model(

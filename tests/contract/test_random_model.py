@@ -1,0 +1,40 @@
+"""Folders of random weights run in the real engine and decode as many tokens as asked."""
+
+import json
+from pathlib import Path
+
+import pytest
+from lmdeploy import GenerationConfig, pipeline
+
+from labutils import engine_config
+from labutils.random_model import make_random
+
+CONFIG = {
+    "hidden_size": 256,
+    "intermediate_size": 384,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "vocab_size": 49280,
+}
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("random") / "tiny"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(CONFIG))
+    return folder
+
+
+@pytest.mark.parametrize("quantized", [False, True])
+def test_the_engine_answers(tiny, quantized):
+    folder = make_random(str(tiny), tiny.parent / f"made-{quantized}", quantized=quantized)
+    config = engine_config("float32", session_len=256, max_batch_size=2)
+    wanted = GenerationConfig(max_new_tokens=8, ignore_eos=True, output_logits="generation")
+    with pipeline(str(folder), backend_config=config, log_level="ERROR") as pipe:
+        answer = pipe("Hello", gen_config=wanted)
+    assert len(answer.token_ids) == 8
+    assert max(answer.token_ids) < 49152, "padding of the vocabulary is never chosen"
+    assert answer.logits.isfinite().all()
+    assert 0.01 < answer.logits.std() < 10
