@@ -189,6 +189,7 @@ def _add_notebooks(commands: argparse._SubParsersAction) -> None:
     run = _add(actions, "run", "Execute lessons in order and build build/course/index.html.")
     run.add_argument("names", nargs="*", help="lessons, by number or name; none means all")
     run.add_argument("--write", action="store_true", help="store the outputs in notebooks/")
+    run.add_argument("--device", choices=("cpu", "gpu"), help="where; none takes a GPU if it can")
     run.set_defaults(run=_notebooks_run)
     sync = _add(
         actions,
@@ -207,7 +208,7 @@ def _add_notebooks(commands: argparse._SubParsersAction) -> None:
 def _notebooks_run(args: argparse.Namespace) -> int:
     from labutils import course
 
-    return course.main(args.names, write=args.write)
+    return course.main(args.names, write=args.write, device=args.device)
 
 
 def _notebooks_sync(args: argparse.Namespace) -> None:

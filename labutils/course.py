@@ -28,10 +28,13 @@ from labutils.errors import LabError
 from labutils.execution import count_cells, execute
 from labutils.notebooks import ENGLISH, lessons, normalize, read, sync, write
 from labutils.paths import BUILD, NOTEBOOKS
-from labutils.site import build_site
+from labutils.site import build_site, can_build
 
 SITE = BUILD / "course"
 CELL_TIMEOUT = 1800.0  # seconds; a lesson's longest step on a small laptop takes minutes
+
+GPU_MODEL = "smollm2-135m-hd128"
+"""The course's own model in the form that TurboMind can quantize in every way."""
 
 _PACKAGES = ("lmdeploy", "torch", "transformers")
 
@@ -60,9 +63,9 @@ class LessonsFailed(LabError):
     def __init__(self, runs: Sequence[LessonRun], where: str) -> None:
         self.failed = [run for run in runs if run.error]
         names = ", ".join(run.lesson for run in self.failed)
-        super().__init__(
-            f"{len(self.failed)} of {len(runs)} lessons failed ({names}): see {where}."
-        )
+        lines = [f"{len(self.failed)} of {len(runs)} lessons failed ({names}): see {where}."]
+        lines += [f"  {run.lesson}, cell {run.cell}: {run.error}" for run in self.failed]
+        super().__init__("\n".join(lines))
 
 
 def run(
@@ -74,6 +77,8 @@ def run(
     root: Path = NOTEBOOKS,
 ) -> Path:
     """Execute the lessons of `names` (all when empty) and build the site; its opening page.
+
+    Where there is no Sphinx, as on a bare GPU machine, the executed copies are all: their folder.
 
     Args:
         editions: which editions to execute. The site always has both; one that was not executed
@@ -98,7 +103,11 @@ def run(
         runs.append(_run_lesson(notebook, edition, stem, build, timeout, display))
         notebook.metadata.lab_run = NotebookNode(asdict(runs[-1]) | {"machine": here})
         write(notebook, build / "executed" / edition / f"{stem}.ipynb")
-    index = build_site(out, executed=build / "executed", root=root)
+    if can_build():
+        index = build_site(out, executed=build / "executed", root=root)
+    else:
+        display.console.print("Sphinx is not installed: executed lessons, but no site of them.")
+        index = build / "executed"
     if any(each.error for each in runs):
         raise LessonsFailed(runs, str(index))
     return index
@@ -149,12 +158,24 @@ def why_not(notebook: NotebookNode) -> str:
     return classic.why_not() if "needs-classic" in tags else ""
 
 
-def main(names: Sequence[str] = (), *, write: bool = False) -> int:
+def main(names: Sequence[str] = (), *, write: bool = False, device: str | None = None) -> int:
     """`lab notebooks run`: say what came of it; exit code 0, 1 (lessons failed) or 130 (Ctrl-C).
 
+    Args:
+        names: lessons; none means all.
+        write: whether to store the outputs in notebooks/.
+        device: 'cpu', 'gpu', or None for what `find_device` chooses.
+
     Raises:
-        LabError: what `run` and `execute_in_place` refuse before or after the lessons.
+        LabError: what `run` and `execute_in_place` refuse before or after the lessons; a GPU that
+            is not there, or whose outputs would be stored.
     """
+    if write and device == "gpu":
+        raise LabError("The outputs in notebooks/ are a CPU's: leave out --write or --device gpu.")
+    if device:
+        os.environ["LAB_DEVICE"] = {"cpu": "cpu", "gpu": "cuda"}[device]
+    if device == "gpu":
+        os.environ.setdefault("LAB_MODEL", GPU_MODEL)
     try:
         made = execute_in_place(names) if write else [run(names)]
         print("\n".join(map(str, made)) or "All outputs are as before.")

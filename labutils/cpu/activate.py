@@ -73,7 +73,8 @@ def _show_lab_errors_as_one_line() -> None:
         from labutils.errors import LabError
 
         if issubclass(kind, LabError):
-            print(f"lmdeploy on the CPU device: {error}", file=sys.stderr)
+            where = " on the CPU device" if is_active() else ""
+            print(f"lmdeploy{where}: {error}", file=sys.stderr)
         else:
             shown_by_default(kind, error, traceback)
 

@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,14 @@ _NOTES = {
         "home": "全部课程",
     },
 }
+
+
+def can_build() -> bool:
+    """Whether Sphinx is installed; a folder of its name does not count."""
+    try:
+        return bool(metadata.version("sphinx"))
+    except metadata.PackageNotFoundError:
+        return False
 
 
 def build_site(

@@ -466,6 +466,58 @@ def test_a_failed_lesson_does_not_stop_the_next(
     assert "the next one" in read_page(out, "en/01_next")
 
 
+def test_failures_are_listed_at_the_end(root: Path, out: Path) -> None:
+    save(lesson("1 / 0"), root)
+    save(lesson("x = 1", "raise KeyError('here')", title="Next"), root, "01_next")
+    with pytest.raises(course.LessonsFailed) as caught:
+        course.run(root=root, out=out)
+    assert str(caught.value).splitlines()[1:] == [
+        "  00_cache, cell 1: ZeroDivisionError: division by zero",
+        "  01_next, cell 2: KeyError: 'here'",
+    ]
+
+
+def test_without_sphinx_the_lessons_run_all_the_same(
+    root: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(course, "can_build", lambda: False)
+    save(lesson("print(6 * 7)"), root)
+    executed = course.run(root=root, out=out)
+    assert "42" in (executed / "en" / "00_cache.ipynb").read_text()
+    assert not out.exists()
+
+
+def test_the_lessons_are_told_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[dict[str, str | None]] = []
+
+    def run(names: list[str]) -> str:
+        seen.append({name: os.environ.get(name) for name in ("LAB_DEVICE", "LAB_MODEL")})
+        return "index.html"
+
+    monkeypatch.setattr(course, "run", run)
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    os.environ.pop("LAB_MODEL", None)
+    for device in ("cpu", "gpu"):
+        assert course.main(["00"], device=device) == 0
+    os.environ["LAB_MODEL"] = "mine"
+    assert course.main(["00"], device="gpu") == 0
+    assert seen == [
+        {"LAB_DEVICE": "cpu", "LAB_MODEL": None},
+        {"LAB_DEVICE": "cuda", "LAB_MODEL": "smollm2-135m-hd128"},
+        {"LAB_DEVICE": "cuda", "LAB_MODEL": "mine"},
+    ]
+
+
+def test_a_gpu_run_needs_a_gpu_and_stores_nothing() -> None:
+    with pytest.raises(LabError, match="leave out --write or --device gpu"):
+        course.main(["00"], write=True, device="gpu")
+    command = [sys.executable, "-m", "labutils.cli", "notebooks", "run", "--device", "gpu", "00"]
+    env = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=env)
+    assert done.returncode == 2
+    assert "PyTorch finds no CUDA device" in done.stderr
+
+
 def test_running_one_lesson_keeps_the_pages_of_the_others(root: Path, out: Path) -> None:
     save(lesson("print('first', 1 + 1)"), root)
     save(lesson("print('second')", title="Next"), root, "01_next")
