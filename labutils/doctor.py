@@ -58,7 +58,7 @@ def device_of(facts: Facts) -> Device:
     """The device that lessons get; one that is asked for and not there shows as a finding."""
     gpu = facts.gpu.name if facts.gpu else None
     in_vain = facts.asked_for_cpu is False and gpu is None  # what `_asked` reports
-    return choose(None if in_vain else facts.asked_for_cpu, gpu)
+    return choose(None if in_vain else facts.asked_for_cpu, gpu, not facts.turbomind)
 
 
 def report(facts: Facts) -> dict[str, Any]:
@@ -101,7 +101,20 @@ def _lmdeploy(facts: Facts) -> Finding:
     ok = facts.lmdeploy in SUPPORTED
     message = f"LMDeploy {facts.lmdeploy}" if facts.lmdeploy else "LMDeploy is not installed"
     fix = "" if ok else f"Install LMDeploy {' or '.join(SUPPORTED)}: make run does."
+    if ok and facts.turbomind:
+        message += f", but TurboMind does not load: {facts.turbomind}"
+        return Finding("lmdeploy", False, message, _turbomind_fix(facts), False)
     return Finding("lmdeploy", ok, message, fix)
+
+
+def _turbomind_fix(facts: Facts) -> str:
+    """LMDeploy's wheels are built for CUDA 12 and look for its libraries where PyTorch has them."""
+    cuda = _dotted(facts.torch_cuda) if facts.torch_cuda else "none"
+    return (
+        "Until it is mended, lessons run on the PyTorch engine. LMDeploy's wheel needs the "
+        f"libraries of CUDA 12, and PyTorch was built for CUDA {cuda}: LAB_PROFILE=gpu make run "
+        "installs one CUDA 12.8 stack."
+    )
 
 
 def _torch(facts: Facts) -> Finding:

@@ -62,6 +62,8 @@ class Facts:
     """Packages in the user's own site-packages that hide the environment's."""
     index: str | None
     """pip's package index, when it is not PyPI."""
+    turbomind: str | None = None
+    """Why TurboMind does not load beside a GPU; '' if it does; None where nothing asked."""
 
 
 def collect() -> Facts:
@@ -83,6 +85,7 @@ def collect() -> Facts:
         port_is_free=_is_free(SERVER_PORT),
         shadowed=_shadowed(),
         index=_index(),
+        turbomind=_turbomind() if sees_gpu else None,
     )
 
 
@@ -129,6 +132,15 @@ def _card_bytes() -> int | None:
         return int(said.stdout.split()[0]) * 2**20
     except (OSError, subprocess.SubprocessError, ValueError, IndexError):
         return None
+
+
+def _turbomind() -> str:
+    """Why LMDeploy's own engine does not load, such as a CUDA library that is not there."""
+    try:
+        from lmdeploy import turbomind
+    except Exception as error:  # a broken environment must still get its findings
+        return f"{type(error).__name__}: {error}"
+    return "" if turbomind.is_available() else str(turbomind._import_error)
 
 
 def _is_free(port: int) -> bool:

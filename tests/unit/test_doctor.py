@@ -82,6 +82,34 @@ def test_a_gpu_that_cannot_be_used_is_explained_and_lessons_run_on_the_cpu(chang
     assert doctor.device_of(facts).kind == "cpu"
 
 
+@pytest.mark.parametrize("cuda", [(13, 0), (12, 8)])
+def test_a_turbomind_that_does_not_load_is_explained_and_lessons_run_without_it(cuda):
+    why = "libcublas.so.12: cannot open shared object file: No such file or directory"
+    facts = replace(H100, torch_cuda=cuda, driver_cuda=(13, 0), turbomind=why)
+    found = finding(facts, "lmdeploy")
+    assert not found.ok and why in found.message
+    assert f"built for CUDA {cuda[0]}.{cuda[1]}: LAB_PROFILE=gpu make run" in found.fix
+    assert doctor.can_run(doctor.diagnose(facts))
+    assert (doctor.device_of(facts).kind, doctor.device_of(facts).engine) == ("cuda", "PyTorch")
+
+
+def test_a_turbomind_that_loads_is_no_finding():
+    assert finding(replace(H100, turbomind=""), "lmdeploy").ok
+    assert doctor.device_of(replace(H100, turbomind="")).engine == "TurboMind"
+
+
+def test_a_library_that_is_missing_is_named():
+    """On a machine without CUDA, this is what the probe meets."""
+    import torch
+
+    from labutils import machine
+
+    if torch.cuda.is_available():
+        pytest.skip("TurboMind loads here")
+    assert machine._turbomind()
+    assert machine.collect().turbomind is None, "nobody asks without a GPU"
+
+
 def test_wsl2_is_named():
     wsl = replace(LAPTOP, kernel="5.15.153.1-microsoft-standard-WSL2")
     assert finding(wsl, "platform").message == "Linux on x86_64 (WSL2)"
