@@ -1,0 +1,227 @@
+"""`lab gpu-bench`: memory and speed of a model on a GPU, by weights, KV cache, batch and card size.
+
+    lab gpu-bench --model RANDOM-7B --w4a16 RANDOM-7B-W4A16 --kv none int8 int4 --cap 8 24 40
+
+One engine after another, each in a process of its own (`gpu_worker`). An engine that does not fit
+is a result, too, with its own last words. Speeds stand beside what the machine's measured memory
+bandwidth and matrix rate would allow at best. The JSON file says where the figures come from and
+is written again after each engine, so that an interrupted run keeps what it has.
+
+Left out: quality, which random weights do not have, and the comparison with Hugging Face
+(`labutils.bench`).
+"""
+
+import argparse
+import itertools
+import json
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from labutils.bootstrap import write_atomically
+from labutils.gpu_worker import Work
+from labutils.kv_budget import KVShape, bytes_per_token, tokens_that_fit
+from labutils.models import model_path
+from labutils.paths import DATA
+from labutils.provenance import machine_name, provenance
+from labutils.random_model import linear_layers, shape_of
+
+FORMAT = "lmdeploy-lab gpu bench 1"
+POLICIES = {"none": 0, "int8": 8, "int4": 4}
+LONG_BATCH = 64
+SEED = 0
+ENGINE_SECONDS = 240.0
+BUDGET = re.compile(r"cache budget: ([\d.]+) MB")
+"""What TurboMind logs of the bytes that it sets aside for the KV cache; its MB are 2**20."""
+WORDS = re.compile(r"Error|error:|CHECK|out of memory|terminate|what\(\)", re.I)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """One engine to measure."""
+
+    folder: str
+    weights: str
+    """'fp16' or 'w4a16'."""
+    kv: str
+    """One of POLICIES."""
+    cap_gib: float | None
+    """What the engine may see of the GPU; None: all."""
+    share: float
+    """cache_max_entry_count."""
+
+    def __str__(self) -> str:
+        cap = f"{self.cap_gib:g} GiB" if self.cap_gib else "whole"
+        return f"{self.weights:6} KV {self.kv:5} {cap:8} share {self.share:g}"
+
+
+def main(args: argparse.Namespace) -> None:
+    """Measure, printing a line for each figure, and leave a JSON file."""
+    folders = {"fp16": model_path(args.model)}
+    if args.w4a16:
+        folders["w4a16"] = model_path(args.w4a16)
+    name = Path(folders["fp16"]).name
+    out = Path(args.out or DATA / "results" / machine_name() / f"gpu-bench-{name}.json")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    loads = [(batch, args.prompt, args.decode) for batch in args.batch]
+    loads += [(LONG_BATCH, args.long, args.decode)] if args.long else []
+    report = {"format": FORMAT, "origin": "measured"}
+    report |= provenance(command_of(args), folders, {"prompts": SEED})
+    report |= {"limits": _worker(Work("", 0, 0.8, None, (), False, SEED))["found"], "runs": []}
+    caps = args.cap or [None]
+    setups = [
+        Setup(folders[weights], weights, kv, cap, args.share)
+        for cap, weights, kv in itertools.product(caps, folders, args.kv)
+    ]
+    end = time.monotonic() + 60 * args.minutes if args.minutes else float("inf")
+    for setup in setups:
+        if time.monotonic() > end:
+            report["runs"].append(asdict(setup) | {"status": "not run: out of time"})
+            continue
+        run = measure(setup, loads, args.step, report["limits"])
+        report["runs"].append(run)
+        write_atomically(out, json.dumps(report, indent=1) + "\n")
+        print("\n".join(lines(run)), flush=True)
+    write_atomically(out, json.dumps(report, indent=1) + "\n")
+    print(out)
+
+
+def command_of(args: argparse.Namespace) -> str:
+    """The command line that gives these figures, without where they go."""
+    line = ["lab", "gpu-bench", "--model", Path(args.model).name]
+    line += ["--w4a16", Path(args.w4a16).name] if args.w4a16 else []
+    for name in ("kv", "batch", "prompt", "decode", "long", "cap", "share"):
+        values = getattr(args, name)
+        values = values if isinstance(values, list) else [values]
+        line += [f"--{name}", *map(str, values)] if values != [None] else []
+    return shlex.join([*line, *(["--step"] if args.step else [])])
+
+
+def measure(
+    setup: Setup, loads: list[tuple[int, int, int]], step: bool, limits: dict[str, Any]
+) -> dict[str, Any]:
+    """One engine's run: status, memory, speeds and, if asked, a decode step."""
+    policy = POLICIES[setup.kv]
+    cap = int(setup.cap_gib * 2**30) if setup.cap_gib else None
+    done = _worker(Work(setup.folder, policy, setup.share, cap, loads, step, SEED))
+    run = asdict(setup) | {"folder": Path(setup.folder).name}
+    if done["found"] is None:
+        return run | {"status": "failed", "message": done["message"]}
+    found = done["found"]
+    found["memory"] = _memory(setup.folder, policy, found["memory"], done["log"])
+    for load in found["loads"]:
+        load |= shares(load, setup.folder, policy, limits)
+    return run | {"status": "ok"} | found
+
+
+def _worker(work: Work) -> dict[str, Any]:
+    """Run a worker to its end: what it found (None if it failed), its log and last words."""
+    with tempfile.TemporaryDirectory() as folder:
+        asked, found = Path(folder) / "work.json", Path(folder) / "found.json"
+        asked.write_text(json.dumps(asdict(work)), "utf-8")
+        command = [sys.executable, "-m", "labutils.gpu_worker", str(asked), str(found)]
+        try:
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                encoding="utf-8",
+                errors="replace",
+                timeout=ENGINE_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            message = f"no end after {ENGINE_SECONDS:.0f} s"
+            return {"found": None, "log": "", "message": message}
+        whole = found.is_file()
+        return {
+            "found": json.loads(found.read_text("utf-8")) if whole else None,
+            "log": done.stdout,
+            "message": "" if whole else last_words(done.stdout, done.returncode),
+        }
+
+
+def last_words(log: str, code: int) -> str:
+    """The lines of a log that say why a process ended, at most three; else its last one."""
+    said = [line.strip() for line in log.splitlines() if line.strip()]
+    telling = [line for line in said if WORDS.search(line)] or said[-1:] or ["it printed nothing"]
+    return f"exit code {code}: {' | '.join(telling[-3:])[:400]}"
+
+
+# --- what figures mean ------------------------------------------------------------------------
+
+
+def _memory(folder: str, policy: int, memory: dict[str, Any], log: str) -> dict[str, Any]:
+    """Bytes by what they hold: weights on disk, KV cache and its tokens, all that is gone."""
+    per_token = bytes_per_token(KVShape.of(folder), policy)
+    found: dict[str, Any] = {"weight_bytes": weight_bytes(folder), "kv_bytes_per_token": per_token}
+    if memory["before"]:
+        free = [memory[when]["free_bytes"] for when in ("before", "after")]
+        found |= {"free_before": free[0], "free_after": free[1], "taken": free[0] - free[1]}
+    if said := BUDGET.findall(log):
+        budget = int(float(said[-1]) * 2**20)
+        found |= {"kv_cache_bytes": budget, "kv_tokens": tokens_that_fit(budget, per_token)}
+    return found
+
+
+def weight_bytes(folder: str) -> int:
+    """Bytes of a folder's weight files."""
+    return sum(file.stat().st_size for file in Path(folder).glob("*.safetensors"))
+
+
+def shares(
+    load: dict[str, Any], folder: str, policy: int, limits: dict[str, Any]
+) -> dict[str, float]:
+    """What decode and prefill could reach at best, in tokens/s, and which share they did reach.
+
+    A decode step reads all weights but the input embedding, and every sequence's KV cache; or it
+    multiplies each sequence with every weight. The longer of the two is the limit. A prefill
+    multiplies every prompt token with every weight of the layers.
+    """
+    shape = shape_of(folder)
+    linear = shape.layers * sum(out * into for out, into in linear_layers(shape).values())
+    embedding = shape.vocab * shape.hidden
+    batch, context = load["batch"], load["prompt_tokens"] + load["new_tokens"] / 2
+    moved = weight_bytes(folder) - 2 * embedding
+    moved += batch * context * bytes_per_token(KVShape.of(folder), policy)
+    rate = limits["matrix_rate"]["rate"]
+    seconds = [moved / limits["copy_bandwidth"]["rate"], 2 * (linear + embedding) * batch / rate]
+    decode, prefill = batch / max(seconds), rate / (2 * linear)
+    return {
+        "decode_limit_tok_s": round(decode, 1),
+        "decode_limited_by": "memory" if seconds[0] > seconds[1] else "arithmetic",
+        "decode_share": round(load["decode_tok_s"] / decode, 3),
+        "prefill_limit_tok_s": round(prefill, 1),
+        "prefill_share": round(load["prefill_tok_s"] / prefill, 3),
+    }
+
+
+def lines(run: dict[str, Any]) -> Iterator[str]:
+    """A run for people."""
+    fields = ("folder", "weights", "kv", "cap_gib", "share")
+    yield f"{Setup(**{name: run[name] for name in fields})} {run['status']}"
+    if run["status"] != "ok":
+        yield f"    {run.get('message', '')}"
+        return
+    memory = run["memory"]
+    tokens = f"{memory['kv_tokens']:,}" if "kv_tokens" in memory else "?"
+    yield f"    {memory['weight_bytes'] / 2**30:.2f} GiB of weights, KV cache of {tokens} tokens"
+    for load in run["loads"]:
+        yield (
+            f"    batch {load['batch']:3} prompt {load['prompt_tokens']:4}: decode "
+            f"{load['decode_tok_s']:8.0f} tokens/s ({100 * load['decode_share']:.0f} % of the "
+            f"limit), prefill {load['prefill_tok_s']:8.0f} ({100 * load['prefill_share']:.0f} %)"
+        )
+    if step := run.get("step"):
+        yield (
+            f"    a step: {step['kernels']:.0f} kernels, busy {step['busy_ms']:.2f} ms, launching "
+            f"{step['launch_ms']} ms, traced {step['traced_ms']:.2f} ms"
+        )

@@ -1,0 +1,111 @@
+"""What `lab gpu-bench` makes of timings, traces and logs, and the results that are committed."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from labutils import gpu_bench, provenance
+from labutils.gpu_trace import summary, union
+from labutils.paths import DATA
+from labutils.random_model import make_random
+
+RESULTS = sorted((DATA / "results").glob("*/gpu-bench-*.json"))
+
+
+@pytest.mark.parametrize(
+    ("spans", "length"),
+    [
+        ([], 0.0),
+        ([(0, 2), (5, 6)], 3.0),
+        ([(0, 4), (1, 2), (3, 6)], 6.0),
+        ([(0, 1), (1, 2)], 2.0),
+    ],
+)
+def test_overlapping_kernels_count_once(spans, length):
+    assert union(spans) == length
+
+
+def event(name: str, cat: str, ts: float, dur: float) -> dict:
+    return {"ph": "X", "name": name, "cat": cat, "ts": ts, "dur": dur}
+
+
+def test_a_trace_becomes_a_step():
+    """Two steps of two kernels; microseconds in, milliseconds a step out."""
+    events = [
+        event("gemm", "kernel", 0, 3000),
+        event("norm", "kernel", 3500, 500),
+        event("gemm", "kernel", 5000, 3000),
+        event("Memset", "gpu_memset", 9000, 1000),
+        event("cudaLaunchKernel", "cuda_runtime", 0, 400),
+        event("cuLaunchKernelEx", "cuda_driver", 10, 200),
+        event("cudaStreamSynchronize", "cuda_runtime", 10, 9000),
+        {"ph": "M", "name": "process_name"},
+    ]
+    step = summary(events, 2)
+    assert (step["traced_ms"], step["busy_ms"], step["launch_ms"]) == (5.0, 3.75, 0.3)
+    assert step["kernels"] == 2.0
+    assert step["longest"][0] == {"name": "gemm", "calls": 1.0, "ms": 3.0}
+
+
+def test_a_trace_without_a_gpu_is_no_crash():
+    step = summary([event("cpu_op", "cpu_op", 0, 5)], 1)
+    assert (step["busy_ms"], step["launch_ms"], step["longest"]) == (0.0, None, [])
+
+
+def test_shares_of_the_limits(tmp_path):
+    """By hand, for a shape whose numbers are round."""
+    config = {
+        "hidden_size": 256,
+        "intermediate_size": 384,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "vocab_size": 49152,
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    folder = str(make_random(str(tmp_path), tmp_path / "made"))
+    linear = 2 * (2 * 256 * 256 + 2 * 128 * 256 + 3 * 256 * 384)
+    embedding = 49152 * 256
+    load = {"batch": 4, "prompt_tokens": 100, "new_tokens": 50}
+    load |= {"decode_tok_s": 10.0, "prefill_tok_s": 20.0}
+    limits = {"copy_bandwidth": {"rate": 1e9}, "matrix_rate": {"rate": 1e12}}
+    found = gpu_bench.shares(load, folder, 8, limits)
+    moved = gpu_bench.weight_bytes(folder) - 2 * embedding + 4 * 125 * 2 * 2 * (128 + 4)
+    assert found["decode_limited_by"] == "memory"
+    assert found["decode_limit_tok_s"] == pytest.approx(4 / (moved / 1e9), rel=1e-3)
+    assert found["prefill_limit_tok_s"] == pytest.approx(1e12 / (2 * linear), rel=1e-3)
+    slow = {"copy_bandwidth": {"rate": 1e15}, "matrix_rate": {"rate": 1e9}}
+    found = gpu_bench.shares(load, folder, 8, slow)
+    assert found["decode_limited_by"] == "arithmetic"
+    assert found["decode_limit_tok_s"] == pytest.approx(1e9 / (2 * (linear + embedding)), rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("log", "words"),
+    [
+        ("loading\n[FATAL] CUDA error: out of memory\nbye", "[FATAL] CUDA error: out of memory"),
+        ("loading\nnothing more", "nothing more"),
+        ("", "it printed nothing"),
+    ],
+)
+def test_last_words(log, words):
+    assert gpu_bench.last_words(log, -6) == f"exit code -6: {words}"
+
+
+def test_there_are_results():
+    assert RESULTS
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+def test_committed_results_say_where_they_come_from(path: Path):
+    found = json.loads(path.read_text("utf-8"))
+    assert (found["format"], found["origin"]) == (gpu_bench.FORMAT, "measured")
+    for key in ("date", "command", "versions", "machine", "hashes", "seeds", "limits"):
+        assert found[key], key
+    assert found["machine"]["name"] and found["machine"]["driver_version"]
+    assert path.parent.name == provenance.slug(found["machine"]["name"])
+    assert not re.search(r'"/|[ =]/\w', path.read_text("utf-8")), "no path of a machine"
+    for run in found["runs"]:
+        assert list(gpu_bench.lines(run))
