@@ -1,7 +1,9 @@
 """The lock files are for every supported Python and for a stranger's pip, not for one machine."""
 
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from importlib.metadata import distributions
@@ -22,6 +24,7 @@ FOLDER = ROOT / "requirements"
 LOCKS = sorted(path.stem for path in FOLDER.glob("*.txt") if path.stem != "cpu-overrides")
 # First and late releases of each Python, because markers split inside of 3.11, too.
 PYTHONS = [f"3.{minor}.{patch}" for minor in (10, 11, 12, 13) for patch in (0, 14)]
+CONDA = next(filter(None, map(shutil.which, ("conda", "mamba", "micromamba"))), None)
 # Pure Python that its authors publish as one wheel, without a source archive.
 ONE_FILE = {"cuda-pathfinder"}
 
@@ -144,6 +147,44 @@ def test_conda_uses_the_gpu_lock():
     named = re.findall(r"requirements/[\w.]+", "\n".join(lines))
     assert all((ROOT / path).exists() for path in named)
     assert "      - -r requirements/gpu.txt" in lines
+
+
+@pytest.mark.network
+@pytest.mark.timeout(1800)
+def test_the_gpu_profile_resolves(tmp_path):
+    """Told of the pins alone, pip finds packages for this Python that agree, with these hashes."""
+    chosen = [
+        (r, h) for r, h in pins("gpu") if applies(r, ".".join(map(str, sys.version_info[:3])))
+    ]
+    (tmp_path / "pins.txt").write_text("".join(f"{r.name}{r.specifier}\n" for r, _ in chosen))
+    command = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed"]
+    command += ["--only-binary", ":all:", "--report", "report.json", "-r", "pins.txt"]
+    command += ["--index-url", "https://pypi.org/simple", "--no-cache-dir", "--quiet"]
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
+    subprocess.run(command, cwd=tmp_path, env={**env, "PIP_CONFIG_FILE": os.devnull}, check=True)
+    installs = json.loads((tmp_path / "report.json").read_text())["install"]
+    found = {
+        canonicalize_name(each["metadata"]["name"]): each["download_info"]["archive_info"]["hashes"]
+        for each in installs
+    }
+    assert found.keys() == {canonicalize_name(r.name) for r, _ in chosen}, "nothing else is needed"
+    for requirement, hashes in chosen:
+        hashed = found[canonicalize_name(requirement.name)]["sha256"]
+        assert f"sha256:{hashed}" in hashes, requirement
+
+
+@pytest.mark.network
+@pytest.mark.skipif(not CONDA, reason="neither conda, mamba nor micromamba is installed")
+def test_the_conda_environment_resolves():
+    """What conda itself brings; its pip section is the GPU profile, see above."""
+    command = [CONDA, "env", "create", "--dry-run", "--file", "environment.yml"]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=900)
+
+
+def test_the_gpu_profile_suits_the_python_of_the_conda_environment():
+    python = re.search(r"- python=(3\.\d+)", (ROOT / "environment.yml").read_text())[1]
+    chosen = versions("gpu", f"{python}.0")
+    assert chosen["lmdeploy"] == "0.18.0" and chosen["torch"].startswith("2.10.0")
 
 
 @pytest.mark.network
