@@ -94,7 +94,8 @@ SETTINGS = (
     Setting("0.2.2", 0.8, "share of free memory"),
 )
 """From LMDeploy's guides to TurboMind's configuration and the defaults of its command lines. Free
-is what the weights leave. Since 0.1.0 TurboMind also takes a whole number: of blocks."""
+is what the weights leave. From 0.1.0 on TurboMind also took a whole number, of blocks; the one of
+0.18.0 refuses it."""
 
 
 def setting(release: str) -> Setting:
