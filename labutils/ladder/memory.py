@@ -61,12 +61,13 @@ def predict(model: Path, quant_policy: int, budget: Budget, free: int) -> Memory
 
 
 def _weights(config: dict[str, Any], budget: Budget) -> int:
-    """Bytes of the weights in the engine: on a CPU, zero points lie there in 16 bits."""
+    """Bytes of the weights in the engine: on a CPU, zero points lie there in 16 bits, as scales
+    do in any."""
     group = (config.get("quantization_config") or {}).get("group_size")
     parts = predicted_sizes(config, group)
     if budget.kind == "cpu":
         parts["zero points"] = parts["scales"]
-    wide = ("embeddings", "norms", "linear layers", "scales", "zero points")
+    wide = ("embeddings", "norms", "linear layers")
     factor = budget.itemsize / 2
     return int(sum(factor * size if part in wide else size for part, size in parts.items()))
 
