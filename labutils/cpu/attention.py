@@ -28,7 +28,7 @@ from lmdeploy.pytorch.backends.attention import (
 )
 
 from labutils.cpu.instructions import ATTEND
-from labutils.cpu.recording import emit, fits, refuse_recording
+from labutils.cpu.recording import emit, fits, refuse_recording, room
 from labutils.errors import LabError
 from labutils.kv_cache import dequantize, quantize
 
@@ -208,7 +208,7 @@ class CpuAttention(AttentionImpl[CpuAttentionMetadata]):
         attn_metadata: CpuAttentionMetadata,
     ) -> torch.Tensor:
         """`forward` with one new token in every sequence, by one instruction."""
-        out = torch.empty(query.shape, dtype=query.dtype)
+        out = room(query.shape, query.dtype)
         blocks, block_size, kv_heads, _ = caches["k_cache"].shape
         emit(
             ATTEND,

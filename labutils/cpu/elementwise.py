@@ -10,7 +10,7 @@ from lmdeploy.pytorch.backends.default.apply_rotary_emb import DefaultApplyRotar
 from lmdeploy.pytorch.backends.norm import RMSNormImpl
 
 from labutils.cpu.instructions import RMS_NORM, ROTATE, SILU_AND_MULTIPLY
-from labutils.cpu.recording import emit, fits
+from labutils.cpu.recording import emit, fits, room
 
 
 class CpuRMSNorm(RMSNormImpl):
@@ -25,8 +25,8 @@ class CpuRMSNorm(RMSNormImpl):
         """Normalize the last dimension of x, or of x + residual, then returned as well."""
         if x.dim() != 3 or not fits(x, weight, residual):
             return self.plain(x, weight, residual)
-        out = torch.empty(x.shape, dtype=x.dtype)
-        total = None if residual is None else torch.empty_like(out)
+        out = room(x.shape, x.dtype)
+        total = None if residual is None else room(x.shape, x.dtype)
         residual = None if residual is None else residual.contiguous()
         tensors = {"x": x, "weight": weight, "y": residual, "out": out, "sum": total}
         rows, heads, width = x.shape
@@ -77,7 +77,7 @@ class CpuSiluAndMul(DefaultSiluAndMulImpl):
         if not x.is_contiguous() or not fits(x):
             return super().forward(x)
         *outer, both = x.shape
-        out = torch.empty(*outer, both // 2, dtype=x.dtype)
+        out = room((*outer, both // 2), x.dtype)
         sizes = {"rows": x.numel() // both, "width": both // 2, "x_row": both}
         emit(SILU_AND_MULTIPLY, {"x": x, "out": out}, **sizes)
         return out

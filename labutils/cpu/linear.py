@@ -6,7 +6,7 @@ import torch
 from lmdeploy.pytorch.backends.default.linear import DefaultLinearImpl
 
 from labutils.cpu.instructions import LINEAR
-from labutils.cpu.recording import emit, fits
+from labutils.cpu.recording import emit, fits, is_recording, room
 
 MAX_ROWS = 8
 """More rows than this are PyTorch's: its matrix product has the processor's bfloat16
@@ -23,16 +23,30 @@ class CpuLinear(DefaultLinearImpl):
         x: torch.Tensor,
         weight: torch.Tensor,
         bias: torch.Tensor | None = None,
-        *parallel: Any,
-        **options: Any,
+        all_reduce: bool = False,
+        **parallel: Any,
     ) -> torch.Tensor:
         """x [..., in] · weightᵀ [in, out] + bias [out]."""
         outputs, width = weight.shape
         rows = x.numel() // width
         fast = rows <= MAX_ROWS and width % MULTIPLE == 0 and fits(x, weight, bias)
         if not fast or not x.is_contiguous() or not weight.is_contiguous():
-            return super().forward(x, weight, bias, *parallel, **options)
-        out = torch.empty(*x.shape[:-1], outputs, dtype=x.dtype)
+            if is_recording() and not all_reduce:
+                return self.product(x, weight, bias)
+            return super().forward(x, weight, bias, all_reduce, **parallel)
+        out = room((*x.shape[:-1], outputs), x.dtype)
         tensors = {"x": x, "weight": weight, "bias": bias, "out": out}
         emit(LINEAR, tensors, rows=rows, width=width, outputs=outputs, x_row=width)
+        return out
+
+    def product(
+        self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
+    ) -> torch.Tensor:
+        """The same by PyTorch, into memory that recorded steps share."""
+        out = room((*x.shape[:-1], len(weight)), x.dtype)
+        flat = x.reshape(-1, x.shape[-1]), weight.T
+        if bias is None:
+            torch.mm(*flat, out=out.view(-1, len(weight)))
+        else:
+            torch.addmm(bias, *flat, out=out.view(-1, len(weight)))
         return out

@@ -17,7 +17,7 @@ from lmdeploy.pytorch.backends.awq_modules import LinearW4A16Impl
 
 from labutils.awq.numbers import unpack_weight
 from labutils.cpu.instructions import LINEAR_W4
-from labutils.cpu.recording import emit, fits
+from labutils.cpu.recording import emit, fits, room
 
 GROUP_SIZES = (32, 64, 128)
 """Inputs that may share a scale."""
@@ -119,7 +119,7 @@ class CpuLinearW4A16(LinearW4A16Impl):
         bias = None if bias is None else bias.to(x.dtype)
         if x.numel() // self.in_features > MAX_ROWS or not x.is_contiguous() or not fits(x, bias):
             return F.linear(x, self.dequantize(packed, pairs).to(x.dtype), bias)
-        out = torch.empty(*x.shape[:-1], self.out_features, dtype=x.dtype)
+        out = room((*x.shape[:-1], self.out_features), x.dtype)
         sizes = {"rows": x.numel() // self.in_features, "x_row": self.in_features}
         sizes |= {"width": self.in_features, "outputs": self.out_features, "group": self.group_size}
         tensors = {"x": x, "weight": packed, "pairs": pairs, "bias": bias, "out": out}

@@ -4,11 +4,13 @@ LMDeploy's model is Python that calls operators, in every step of a batch size t
 tensors of the same shapes. The first step of a batch size runs as it is, while a recorder keeps its
 tensors and notes what was called on them: instructions of ours (`instructions`), and PyTorch
 functions in between. Later steps copy their inputs to where the first one's were and run only that.
-A model whose step cannot be recorded goes on as before.
+Recorded steps never run at the same time, so their results share the same memory, that of the
+largest. A model whose step cannot be recorded goes on as before.
 """
 
+import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -22,6 +24,8 @@ from labutils.cpu import instructions
 ENABLED = os.environ.get("LMDEPLOY_CPU_KERNELS", "1") != "0"
 """Whether operators run as instructions; LMDEPLOY_CPU_KERNELS=0 leaves everything to PyTorch."""
 _recorder: ContextVar["Recorder | None"] = ContextVar("recorder", default=None)
+PIECE = 2**22
+"""Bytes of memory that are reserved at a time for the results of recorded steps."""
 _NO_SEQUENCES = np.zeros((0, 0), np.int64), np.zeros(0, np.int64)
 
 
@@ -38,6 +42,17 @@ def fits(*tensors: torch.Tensor | None) -> bool:
         and dtype in instructions.LIKE
         and all(tensor.dtype == dtype and tensor.stride(-1) == 1 for tensor in given)
     )
+
+
+def is_recording() -> bool:
+    """Whether a step is being recorded."""
+    return _recorder.get() is not None
+
+
+def room(shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
+    """An uninitialized tensor for an operator's result."""
+    recorder = _recorder.get()
+    return recorder.room(shape, dtype) if recorder else torch.empty(shape, dtype=dtype)
 
 
 def emit(
@@ -72,15 +87,17 @@ def refuse_recording(reason: str) -> None:
     Raises:
         CannotRecord: a step is being recorded.
     """
-    if _recorder.get():
+    if is_recording():
         raise CannotRecord(reason)
 
 
 class Recorder(TorchDispatchMode):
     """While active, notes what is called; `parts` is what a replay has to do."""
 
-    def __init__(self) -> None:
+    def __init__(self, memory: list[torch.Tensor]) -> None:
+        """Put results into `memory`, which grows when they do not fit."""
         super().__init__()
+        self._memory, self._piece, self._used = memory, 0, 0
         self.parts: list[np.ndarray | Callable[[], object]] = []
         self.kept: list[Any] = []
         """Every tensor of the step: none may be freed, for its address is written down."""
@@ -93,6 +110,18 @@ class Recorder(TorchDispatchMode):
     def __exit__(self, *error: Any) -> None:
         _recorder.reset(self._token)
         super().__exit__(*error)
+
+    def room(self, shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
+        """The next part of the memory as a tensor."""
+        size = math.prod(shape) * dtype.itemsize
+        while self._piece < len(self._memory):
+            piece, start = self._memory[self._piece], self._used
+            if start + size <= len(piece):
+                self._used = -(-(start + size) // 64) * 64
+                return piece[start : start + size].view(dtype).view(shape)
+            self._piece, self._used = self._piece + 1, 0
+        self._memory.append(torch.empty(max(size, PIECE), dtype=torch.uint8))
+        return self.room(shape, dtype)
 
     def note(self, program: np.ndarray, dtype: torch.dtype, tensors: list[torch.Tensor]) -> None:
         """One more instruction; neighbours are joined."""
@@ -138,14 +167,19 @@ def _is_free(function: Any, result: Any, args: Any) -> bool:
 class Program:
     """A recorded step of one batch size."""
 
-    def __init__(self, model: Callable[..., torch.Tensor], arguments: dict[str, Any]) -> None:
-        """Run the step, recording it.
+    def __init__(
+        self,
+        model: Callable[..., torch.Tensor],
+        arguments: dict[str, Any],
+        memory: list[torch.Tensor],
+    ) -> None:
+        """Run the step, recording it; see `Recorder` for `memory`.
 
         Raises:
             CannotRecord: it cannot be replayed.
         """
         self.inputs = {k: v.clone() for k, v in arguments.items() if isinstance(v, torch.Tensor)}
-        with Recorder() as self.recorder:
+        with Recorder(memory) as self.recorder:
             self.output = model(**arguments | self.inputs)
         if not isinstance(self.output, torch.Tensor):
             raise CannotRecord("the model returns more than hidden states")
@@ -172,6 +206,7 @@ class CpuGraphRunner(GraphRunner):
         """Forget what was recorded: addresses of weights or cache are about to change."""
         super().reset()
         self.programs: dict[Any, Program | None] = {}
+        self.memory: list[torch.Tensor] = []
 
     def __call__(self, **kwargs: Any) -> Any:
         """The model's hidden states."""
@@ -190,7 +225,7 @@ class CpuGraphRunner(GraphRunner):
     def _record(self, key: Any, arguments: dict[str, Any]) -> Any:
         """Run the first step of a batch size."""
         try:
-            self.programs[key] = Program(self.model, arguments)
+            self.programs[key] = Program(self.model, arguments, self.memory)
         except CannotRecord:
             self.programs[key] = None
             return self.model(**arguments)

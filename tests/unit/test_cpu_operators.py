@@ -170,6 +170,24 @@ def test_a_recorded_step_is_replayed_on_new_inputs_and_by_batch_size():
         assert torch.allclose(got, model(*arguments), atol=1e-6)
         del calls[seen:]
     assert calls == [2, 3], "each batch size ran as Python once"
+    assert len(run.memory) == 1, "both keep their results in the same place"
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_recorded_product_of_many_rows_is_pytorchs(bias):
+    weight = torch.randn(300_000, 16)
+    offsets = torch.randn(300_000) if bias else None
+
+    def model(input_ids, past_key_values, attn_metadata):
+        return CpuLinear().forward(input_ids, weight, offsets)
+
+    run, cache = runner(model), [[torch.zeros(1)]]
+    rows = MAX_ROWS + 1
+    for _ in range(3):
+        x = torch.randn(rows, 16)
+        got = run(input_ids=x, past_key_values=cache, attn_metadata=Metadata(rows))
+        assert torch.allclose(got, torch.nn.functional.linear(x, weight, offsets), atol=1e-5)
+    assert [len(piece) for piece in run.memory] == [rows * 300_000 * 4], "it takes what it needs"
 
 
 def test_a_step_that_depends_on_a_number_is_not_recorded():
@@ -178,7 +196,7 @@ def test_a_step_that_depends_on_a_number_is_not_recorded():
 
     arguments = {"past_key_values": [[torch.zeros(1)]], "attn_metadata": Metadata(1)}
     with pytest.raises(CannotRecord):
-        Program(model, {"input_ids": torch.ones(1)} | arguments)
+        Program(model, {"input_ids": torch.ones(1)} | arguments, [])
     run = runner(model)
     for number, expected in ((1, 2), (-1, -3), (5, 10)):
         assert run(input_ids=torch.full((1,), number), **arguments).item() == expected
