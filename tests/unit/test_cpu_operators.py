@@ -205,6 +205,7 @@ def test_a_step_that_depends_on_a_number_is_not_recorded():
 def test_an_older_processor():
     """AVX2 alone: other machine code, the same numbers."""
     program = (
+        "from labutils.cpu import jit; jit.FLAGS['cache'] = False  # which keeps no listing\n"
         "import torch; from labutils.cpu.linear import CpuLinear; import test_cpu_w4 as w4\n"
         "torch.manual_seed(0); x, w = torch.randn(3, 64), torch.randn(5, 64)\n"
         "assert torch.allclose(CpuLinear().forward(x, w), x @ w.T, atol=1e-5)\n"
