@@ -62,7 +62,7 @@ class _Rung:
         from labutils.device import find_device
 
         device = find_device()
-        self.task, self.plan, self.kind = task, task.plan, device.kind
+        self.task, self.plan, self.kind = task, task.plan.on(device.kind), device.kind
         self.run = Path(task.run)
         self.dtype = _dtype(task, device.kind)
         self.items = chosen(
@@ -72,8 +72,6 @@ class _Rung:
         )
         self.tokenizer = AutoTokenizer.from_pretrained(task.model, trust_remote_code=True)
         self.concurrency = self.plan.concurrency
-        if device.kind == "cuda":
-            self.concurrency += self.plan.gpu_concurrency
         self.batch = max(self.concurrency)
         self.limits = speed.limits(
             self.run / "limits.json", device.kind, self.dtype, conditions.machine()

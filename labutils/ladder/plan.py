@@ -31,6 +31,8 @@ class Plan:
     prompt_tokens: int = 128
     decoded_tokens: int = 32
     """Of each request whose speed is measured."""
+    gpu_decoded_tokens: int = 256
+    """The same on a GPU, which makes a few dozen tokens before their first piece is looked at."""
     repeats: int = 3
     session_len: int = 2048
     dtype: str = "auto"
@@ -43,6 +45,13 @@ class Plan:
         """What decides a rung's figures, as `results.Conditions` keeps it."""
         return {name: str(value) for name, value in asdict(self).items() if name != "seed"}
 
+    def on(self, kind: str) -> "Plan":
+        """The sizes on a device, 'cpu' or 'cuda': a GPU gets more requests and longer answers."""
+        if kind != "cuda":
+            return self
+        concurrency = (*self.concurrency, *self.gpu_concurrency)
+        return replace(self, concurrency=concurrency, decoded_tokens=self.gpu_decoded_tokens)
+
 
 FULL = Plan()
 QUICK = replace(
@@ -51,6 +60,7 @@ QUICK = replace(
     passages=8,
     passage_tokens=192,
     decoded_tokens=12,
+    gpu_decoded_tokens=128,
     repeats=2,
     calibration_samples=4,
 )

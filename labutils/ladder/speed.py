@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from labutils.errors import LabError
 from labutils.ladder.plan import Plan
 from labutils.ladder.records import read_record, write_record
 from labutils.ladder.results import Figure, Memory, Speed
@@ -64,26 +65,50 @@ class Run:
 
 
 def burst(pipe: Any, prompts: Sequence[str], tokens: int) -> Run:
-    """Send all prompts at once, let each decode `tokens` tokens, and time their arrival."""
+    """Send all prompts at once, let each decode `tokens` tokens, and time their arrival.
+
+    Raises:
+        LabError: as `timed`.
+    """
     from lmdeploy import GenerationConfig
 
     wanted = GenerationConfig(max_new_tokens=tokens, do_sample=False, ignore_eos=True)
+    start = time.perf_counter()
+    pieces = pipe.stream_infer(list(prompts), gen_config=wanted, do_preprocess=False)
+    return timed(
+        [(p.index, time.perf_counter() - start, p.generate_token_len) for p in pieces], tokens
+    )
+
+
+def timed(arrivals: Sequence[tuple[int, float, int]], tokens: int) -> Run:
+    """A burst's figures.
+
+    Args:
+        arrivals: of each piece its request, its seconds, and how many tokens the request has then.
+        tokens: that each request is to have at the end.
+
+    Raises:
+        LabError: a request has fewer, or all of every request came in one piece.
+    """
     first: dict[int, tuple[float, int]] = {}
     last: dict[int, tuple[float, int]] = {}
-    start = time.perf_counter()
-    for piece in pipe.stream_infer(list(prompts), gen_config=wanted, do_preprocess=False):
-        arrived = time.perf_counter() - start, piece.generate_token_len
-        first.setdefault(piece.index, arrived)
-        last[piece.index] = arrived
+    for request, moment, count in arrivals:
+        first.setdefault(request, (moment, count))
+        last[request] = moment, count
+    if fewest := [count for _, count in last.values() if count != tokens]:
+        raise LabError(
+            f"The engine ended a request after {min(fewest)} of {tokens} tokens: its log says why."
+        )
     steps = [
-        (last[n][0] - moment) / (last[n][1] - count)
+        (last[n][0] - moment) / (tokens - count)
         for n, (moment, count) in first.items()
-        if last[n][1] > count
+        if count < tokens
     ]
-    ttft = statistics.median(moment for moment, _ in first.values())
-    made = sum(count for _, count in last.values())
+    if not steps:
+        raise LabError(f"All {tokens} tokens came in one piece: decode more to time a step.")
     whole = max(moment for moment, _ in last.values())
-    return Run(ttft, statistics.median(steps), made / whole)
+    ttft = statistics.median(moment for moment, _ in first.values())
+    return Run(ttft, statistics.median(steps), tokens * len(last) / whole)
 
 
 def measure(

@@ -190,3 +190,21 @@ def test_a_model_that_no_group_size_suits_is_unsupported(shape, tmp_path):
         said = [heard(line) for line in lines]
     assert said[-1].status == "unsupported"
     assert "No group size (128, 64, 32) divides" in said[-1].message
+
+
+def test_a_burst_s_figures():
+    arrivals = [(0, 0.1, 1), (1, 0.3, 2), (0, 0.6, 3), (1, 0.9, 5), (0, 1.0, 5)]
+    found = speed.timed(arrivals, 5)
+    assert (found.ttft, found.tpot) == pytest.approx((0.2, (0.9 / 4 + 0.6 / 3) / 2))
+    assert found.throughput == pytest.approx(10 / 1.0)
+
+
+def test_a_burst_in_which_a_request_failed_has_no_speed():
+    with pytest.raises(LabError, match="ended a request after 0 of 5 tokens"):
+        speed.timed([(0, 0.1, 1), (1, 0.2, 0), (0, 0.3, 5)], 5)
+
+
+def test_a_burst_in_one_piece_has_no_steps():
+    with pytest.raises(LabError, match="decode more"):
+        speed.timed([(0, 0.1, 5), (1, 0.2, 5)], 5)
+    assert speed.timed([(0, 0.1, 5), (1, 0.2, 3), (1, 0.4, 5)], 5).tpot == pytest.approx(0.1)

@@ -25,6 +25,13 @@ def test_quick_asks_as_many_of_each_category_and_the_same_every_time():
     assert [order.index(item.id) for item in quick] == sorted(order.index(i.id) for i in quick)
 
 
+def test_a_gpu_gets_more_requests_at_a_time_and_longer_answers():
+    assert FULL.on("cpu") == FULL
+    on_gpu = FULL.on("cuda")
+    assert (on_gpu.concurrency, on_gpu.decoded_tokens) == ((1, 4, 16, 64), 256)
+    assert FULL.settings()["gpu_decoded_tokens"] == "256", "another size is another measurement"
+
+
 def test_a_larger_choice_holds_the_smaller_one_and_another_seed_chooses_others():
     small, large = ({item.id for item in chosen(ENGLISH, count)} for count in (5, 20))
     assert small < large
