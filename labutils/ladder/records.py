@@ -1,6 +1,7 @@
 """Dataclasses as JSON files: written whole or not at all, checked field by field when read."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,6 +11,16 @@ from labutils.bootstrap import write_atomically
 from labutils.errors import LabError
 
 Record = TypeVar("Record")
+_PATH = re.compile(r"(?<![\w.:/])/(?:[\w.+@~-]+/)+(?=[\w.+@~-])")
+"""The folders of an absolute path; of no address such as https://host/page."""
+
+
+def named(text: str) -> str:
+    """An engine's words as a result keeps them: files by name, not by where this machine has them.
+
+    What a run leaves is passed on, and others have other folders; the log keeps all of it.
+    """
+    return _PATH.sub("", text)
 
 
 def write_record(path: Path, record: Any) -> None:

@@ -92,8 +92,13 @@ def checked(
         raise LabError(f"{out} is a file: name a folder for the run.")
     options = ["--model", model or folder.name, "--data", asked, "--rungs", rungs]
     options += ["--quick"] * quick + (["--awq", str(awq)] if awq else []) + ["--out", str(out)]
-    command = shlex.join(["lab", "ladder", "run", *options])
+    command = shlex.join(["lab", "ladder", "run", *map(_for_others, options)])
     return Request(folder, files, languages, wanted, plan, out.resolve(), awq, command)
+
+
+def _for_others(option: str) -> str:
+    """An option as a result keeps it: of an absolute path, which others do not have, the name."""
+    return Path(option).name if option.startswith("/") else option
 
 
 def _languages_of(model: Path) -> str:

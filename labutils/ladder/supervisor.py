@@ -18,6 +18,7 @@ from pathlib import Path
 
 import psutil
 
+from labutils.ladder.records import named
 from labutils.ladder.results import Status
 from labutils.ladder.task import Failure, Progress, heard
 from labutils.processes import RUNNING, end_with_parent, forget, group, note
@@ -30,6 +31,7 @@ _TELLING = re.compile(
     r"|^(?:[\w.]*\.)?\w*(?:Error|Exception)\b",
     re.I,
 )
+_FATAL = re.compile(r"\bfatal\b", re.I)
 _NO_MEMORY = re.compile(r"out of memory|OutOfMemory|MemoryError|can't allocate memory", re.I)
 
 
@@ -48,7 +50,7 @@ class Ended:
 
     status: Status
     message: str
-    """If not ok: its last words, the telling line last."""
+    """If not ok: its last words, the telling line last, with files by name alone."""
     seconds: float
 
 
@@ -84,7 +86,7 @@ def run(
             kill_tree(process)
             forget(process.pid)
     status, message = _judged(verdict, process.returncode, log)
-    return Ended(status, message, time.monotonic() - start)
+    return Ended(status, named(message), time.monotonic() - start)
 
 
 def _watch(
@@ -182,10 +184,15 @@ def _ending(code: int) -> str:
 
 
 def last_words(log: Path, ending: str) -> str:
-    """The last lines of a log; in the very last the line that tells most, and how it ended."""
+    """The last lines of a log; in the very last the line that tells most, and how it ended.
+
+    Of fatal errors that is the first, because those of other threads follow from it; of exceptions
+    the last, which names the others as its causes.
+    """
     said = log.read_text(encoding="utf-8", errors="replace").replace("\r", "\n")
     lines = [line.strip() for line in said.splitlines() if line.strip() and "%|" not in line]
-    telling = [line for line in lines if _TELLING.search(line)][-1:] or lines[-1:]
+    telling = [line for line in lines if _FATAL.search(line)][:1]
+    telling = telling or [line for line in lines if _TELLING.search(line)][-1:] or lines[-1:]
     return "\n".join(
         [*lines[-TAIL:], *(f"{line.rstrip('.')} ({ending})" for line in telling)] or [ending]
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from labutils.ladder.supervisor import Limits, run
+from labutils.ladder.supervisor import Limits, last_words, run
 from labutils.ladder.task import Progress
 
 PLENTY = Limits(60, 2**33)
@@ -63,6 +63,7 @@ def test_one_that_ends_well_is_heard_to_its_last_word(tmp_path):
             "[TM][FATAL] stream.h(31): check failed: invalid argument (ended by SIGABRT)",
         ),
         ("raise ValueError('head_dim 65')", "crashed", "ValueError: head_dim 65 (ended with exit"),
+        ("raise OSError('no /srv/models/x.bin')", "crashed", "OSError: no x.bin (ended with exit"),
         ("raise MemoryError('no room')", "out of memory", "MemoryError: no room"),
         ("print('CUDA out of memory.'); raise SystemExit(1)", "out of memory", "CUDA out of mem"),
     ],
@@ -71,6 +72,20 @@ def test_one_that_fails_is_quoted(tmp_path, code, status, last):
     found = ended(code, tmp_path)
     assert found.status == status
     assert found.message.splitlines()[-1].startswith(last)
+
+
+def test_of_fatal_errors_the_first_is_the_cause(tmp_path):
+    """TurboMind 0.18.0 with the KV cache in int4 and head_dim 64: two threads die of one error."""
+    (tmp_path / "log").write_text(
+        "[TM][ERROR][turbomind.cc:486] Warm-up for 3072 tokens failed with status 6\n"
+        "[TM][FATAL][stream.h:31] CUDA error: misaligned address\n"
+        "  [ 0] TM_CUDA_CHECK @ stream.h:31\n"
+        "[TM][FATAL][allocator.cc:49] CUDA error: misaligned address\n"
+        "  [ 1] UnifiedAttentionLayer::core_attention() @ unified_attention_layer.cc:446\n"
+    )
+    words = last_words(tmp_path / "log", "ended by SIGABRT").splitlines()
+    assert words[-1] == "[TM][FATAL][stream.h:31] CUDA error: misaligned address (ended by SIGABRT)"
+    assert "core_attention" in words[-2], "where it happened is quoted, too"
 
 
 def test_its_own_judgement_counts(tmp_path):
