@@ -1,10 +1,18 @@
-"""What a run leaves can be passed on."""
+"""What a run leaves can be passed on, as the runs are that come with the course."""
+
+import re
 
 import pytest
 
-from labutils.ladder import request
+from labutils.ladder import report, request
+from labutils.ladder.decide import decide
 from labutils.ladder.records import named
+from labutils.ladder.summary import read
 from labutils.models import model_path
+from labutils.paths import DATA
+
+SHOWN = sorted((DATA / "results").glob("*/ladder-*/summary.json"))
+FOLDER = re.compile(r"(?<![\w.:/<])/(?:home|root|tmp|usr|opt|mnt|var|Users)/")
 
 
 @pytest.mark.parametrize(
@@ -27,3 +35,20 @@ def test_the_command_that_repeats_a_run_names_no_folder_of_this_machine(tmp_path
     assert asked.command == (
         "lab ladder run --model smollm2-135m --data en --rungs kv-int8 --quick --out 'my runs'"
     )
+
+
+def test_there_are_such_runs():
+    assert SHOWN
+
+
+@pytest.mark.parametrize("file", SHOWN, ids=lambda file: file.parent.name)
+def test_a_run_that_comes_along_is_whole_and_decides_as_it_says(file):
+    found = read(file)
+    assert decide(found, found.decision.thresholds) == found.decision
+    page = file.with_name("report.html").read_text(encoding="utf-8")
+    assert found.decision.reasons["en"].split(":")[0] in page
+    for entry in found.rungs[1:]:
+        last = entry.message.splitlines()[-1] if entry.message else ""
+        assert last in page if last else report.shown(entry.quality.kl_mean) in page
+    for text in (file.read_text(encoding="utf-8"), page):
+        assert not FOLDER.search(text)
