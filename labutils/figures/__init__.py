@@ -7,7 +7,15 @@ numbers are not here: the lessons draw those.
 
 from pathlib import Path
 
-from labutils.figures import lesson00, lesson01, lesson03, lesson04, lesson05, lesson06
+from labutils.figures import (
+    lesson00,
+    lesson01,
+    lesson03,
+    lesson04,
+    lesson05,
+    lesson06,
+    lesson07,
+)
 from labutils.paths import NOTEBOOKS
 
 FIGURES = {
@@ -18,6 +26,7 @@ FIGURES = {
     "04_serving": lesson04.serving,
     "05_kv": lesson05.kv,
     "06_packing": lesson06.packing,
+    "07_ladder": lesson07.ladder,
 }
 """Name of the file → what draws it in a language, en or zh."""
 
