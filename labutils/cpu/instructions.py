@@ -10,6 +10,7 @@ Addresses outlive nothing: whoever keeps instructions keeps their tensors (`reco
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from threading import Lock
 
 import numpy as np
 import torch
@@ -35,6 +36,7 @@ INSTRUCTION = np.dtype(
     + [("scalar", np.float64)]
 )
 LIKE = {torch.float32: kernels.FLOAT, torch.bfloat16: kernels.WORD}
+_ALONE = Lock()
 SPINS = 2000
 """Looks at the counter before a waiting thread offers its core to others."""
 _sched_yield = types.ExternalFunction("sched_yield", types.int32())
@@ -213,13 +215,13 @@ def _execute(program, like, tables, lengths, counter, thread, threads):  # noqa:
 
 
 @cache
-def _workers() -> ThreadPoolExecutor:
-    """Threads beside the one that calls `run`, for this process."""
-    return ThreadPoolExecutor(max(1, torch.get_num_threads() - 1), "cpu-kernels")
+def _workers(count: int) -> ThreadPoolExecutor:
+    """So many threads beside the one that calls `run`."""
+    return ThreadPoolExecutor(count, "cpu-kernels")
 
 
 def run(program: np.ndarray, dtype: torch.dtype, tables: np.ndarray, lengths: np.ndarray) -> None:
-    """Execute instructions with all of torch's threads.
+    """Execute instructions with all of torch's threads; one program at a time in a process.
 
     Args:
         program: INSTRUCTION [n].
@@ -231,7 +233,9 @@ def run(program: np.ndarray, dtype: torch.dtype, tables: np.ndarray, lengths: np
     counter = np.zeros(1, np.int64)
     like = LIKE[dtype]
     shared = (program, like, tables, lengths, counter.ctypes.data)
-    others = [_workers().submit(_execute, *shared, i, threads) for i in range(1, threads)]
-    _execute(*shared, 0, threads)
-    for other in others:
-        other.result()
+    with _ALONE:  # threads of two programs in one pool would wait for each other for ever
+        submit = _workers(max(1, threads - 1)).submit
+        others = [submit(_execute, *shared, i, threads) for i in range(1, threads)]
+        _execute(*shared, 0, threads)
+        for other in others:
+            other.result()

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -200,6 +201,20 @@ def test_a_step_that_depends_on_a_number_is_not_recorded():
     run = runner(model)
     for number, expected in ((1, 2), (-1, -3), (5, 10)):
         assert run(input_ids=torch.full((1,), number), **arguments).item() == expected
+
+
+def test_any_number_of_threads_and_of_callers():
+    """More threads than before, and several callers at once, neither hang nor mix."""
+    xs, weight = torch.randn(6, 2, 64), torch.randn(500, 64)
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            with ThreadPoolExecutor(3) as callers:
+                got = list(callers.map(lambda x: CpuLinear().forward(x, weight), list(xs) * 10))
+            assert torch.allclose(torch.stack(got), (xs @ weight.T).repeat(10, 1, 1), atol=1e-4)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_an_older_processor():
