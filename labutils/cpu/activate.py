@@ -73,7 +73,7 @@ def _show_lab_errors_as_one_line() -> None:
         from labutils.errors import LabError
 
         if issubclass(kind, LabError):
-            where = " on the CPU device" if is_active() else ""
+            where = "" if _decision is False else " on the CPU device"
             print(f"lmdeploy{where}: {error}", file=sys.stderr)
         else:
             shown_by_default(kind, error, traceback)

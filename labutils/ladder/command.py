@@ -6,9 +6,12 @@ Thresholds are asked for in the units that people speak in: points, percent, GiB
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from labutils.ladder.decision import Thresholds
-from labutils.ladder.summary import Summary
+
+if TYPE_CHECKING:  # `lab` imports this module whatever it is asked: SciPy would slow all of it
+    from labutils.ladder.summary import Summary
 
 _USUAL = Thresholds()
 
@@ -100,7 +103,7 @@ def _report(args: argparse.Namespace) -> None:
     _show(runner.conclude(out, found, thresholds(args)), args)
 
 
-def _show(found: Summary, args: argparse.Namespace) -> None:
+def _show(found: "Summary", args: argparse.Namespace) -> None:
     out = Path(args.out)
     if args.json:
         print((out / "summary.json").read_text(encoding="utf-8"), end="")
