@@ -145,7 +145,7 @@ def _scale_and_offset(pair):  # noqa: ANN001, ANN202
 
 
 @njit(inline="always", **FLAGS)
-def _dot_w4(x, weight, width, pairs, group):  # noqa: ANN001, ANN202
+def _dot_w4(x, weight, pairs, group):  # noqa: ANN001, ANN202
     """As `_dot`; the weight is packed, see `labutils.cpu.linear_w4.pack`."""
     a = b = splat(np.float32(0))
     for g in range(len(pairs)):
@@ -228,7 +228,7 @@ def linear_w4(x, weight, pairs, group, bias, out, first, end):  # noqa: ANN001, 
     for n in range(first, end):
         address = weight[n].ctypes.data
         if len(x) == 1:
-            only = _dot_w4(x.ctypes.data, address, width, pairs[n], group)
+            only = _dot_w4(x.ctypes.data, address, pairs[n], group)
             _put(out, bias, n, 0, (only, only, only, only))
         else:
             for r in range(0, len(x), 4):

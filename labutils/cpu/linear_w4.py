@@ -116,7 +116,8 @@ class CpuLinearW4A16(LinearW4A16Impl):
         Returns:
             [..., out] in x's dtype.
         """
-        bias = None if bias is None else bias.to(x.dtype)
+        if bias is not None and bias.dtype != x.dtype:  # known at the first call only
+            bias.data = bias.to(x.dtype)
         if x.numel() // self.in_features > MAX_ROWS or not x.is_contiguous() or not fits(x, bias):
             return F.linear(x, self.dequantize(packed, pairs).to(x.dtype), bias)
         out = room((*x.shape[:-1], self.out_features), x.dtype)

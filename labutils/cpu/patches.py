@@ -94,7 +94,7 @@ def _limit_batch_size(original: Callable) -> Callable:
 
 @patch("lmdeploy.pytorch.backends.graph_runner", "GraphRunner.get_capture_batch_sizes")
 def _warm_up_once(original: Callable) -> Callable:
-    """There are no CUDA graphs to capture, so one batch size is warm-up enough."""
+    """A batch size is recorded when it first comes (`recording`): one is warm-up enough."""
     return lambda self: [1]
 
 
