@@ -25,6 +25,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from labutils.bench import KV
 from labutils.bootstrap import write_atomically
 from labutils.gpu_worker import Work
 from labutils.kv_budget import KVShape, bytes_per_token, tokens_that_fit
@@ -34,7 +35,6 @@ from labutils.provenance import machine_name, provenance
 from labutils.random_model import linear_layers, shape_of
 
 FORMAT = "lmdeploy-lab gpu bench 1"
-POLICIES = {"none": 0, "int8": 8, "int4": 4}
 LONG_BATCH = 64
 SEED = 0
 ENGINE_SECONDS = 240.0
@@ -51,7 +51,7 @@ class Setup:
     weights: str
     """'fp16' or 'w4a16'."""
     kv: str
-    """One of POLICIES."""
+    """One of KV."""
     cap_gib: float | None
     """What the engine may see of the GPU; None: all."""
     share: float
@@ -108,7 +108,7 @@ def measure(
     setup: Setup, loads: list[tuple[int, int, int]], step: bool, limits: dict[str, Any]
 ) -> dict[str, Any]:
     """One engine's run: status, memory, speeds and, if asked, a decode step."""
-    policy = POLICIES[setup.kv]
+    policy = KV[setup.kv]
     cap = int(setup.cap_gib * 2**30) if setup.cap_gib else None
     done = _worker(Work(setup.folder, policy, setup.share, cap, loads, step, SEED))
     run = asdict(setup) | {"folder": Path(setup.folder).name}

@@ -8,6 +8,7 @@ measures oddly. Looked at are the files that `lab ladder run` leaves for each ru
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from labutils.errors import LabError
 from labutils.grading import submissions
 
 if TYPE_CHECKING:
+    from labutils.ladder.items import Item
     from labutils.ladder.results import Result
 
 LARGEST = 4 * 2**20
@@ -79,9 +81,8 @@ def inconsistencies(result: "Result") -> Iterator[str]:
 def _misjudged(result: "Result") -> list[str]:
     """Answers to the course's own items whose verdict is not the checker's."""
     from labutils.ladder import items
-    from labutils.paths import DATA
 
-    own = {each.id: each for file in sorted(DATA.glob("eval/*.jsonl")) for each in items.read(file)}
+    own = _own_items()
     answers = result.quality.answers if result.quality else ()
     return [
         answer.id
@@ -91,6 +92,17 @@ def _misjudged(result: "Result") -> list[str]:
         and len(answer.reply) <= REPLY
         and items.is_right(item, answer.reply) != answer.right
     ]
+
+
+@cache
+def _own_items() -> dict[str, "Item"]:
+    """The course's items by id, read once for all students."""
+    from labutils.ladder import items
+    from labutils.paths import DATA
+
+    return {
+        each.id: each for file in sorted(DATA.glob("eval/*.jsonl")) for each in items.read(file)
+    }
 
 
 def _repeated(results: Sequence["Result"]) -> Iterator[str]:

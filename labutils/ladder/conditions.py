@@ -7,8 +7,6 @@ file's hash is kept with its size and time of change, because a large model take
 import json
 import os
 import platform
-import shutil
-import subprocess
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -21,6 +19,7 @@ from labutils.cpu.activate import MEANINGS
 from labutils.ladder.plan import Plan
 from labutils.ladder.results import Conditions
 from labutils.models import sha256
+from labutils.provenance import gpu
 
 PACKAGES = ("lmdeploy", "torch", "transformers")
 _PATTERNS = ("*.json", "*.safetensors", "*.bin", "*.model", "*.jinja", "*.txt", "*.py")
@@ -56,7 +55,7 @@ def machine() -> dict[str, str]:
         "processor": _processor(),
         "cores": f"{len(os.sched_getaffinity(0))} cores",
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
-        "GPU": _gpu(),
+        "GPU": gpu().get("name") or "no GPU",
         **asked,
     }
 
@@ -99,12 +98,3 @@ def _processor() -> str:
         return platform.processor()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor()
-
-
-def _gpu() -> str:
-    """The first GPU's name by nvidia-smi, which costs no torch; 'no GPU' without one."""
-    if not shutil.which("nvidia-smi"):
-        return "no GPU"
-    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader", "-i", "0"]
-    said = subprocess.run(command, capture_output=True, text=True, check=False)
-    return said.stdout.strip() or "no GPU"

@@ -7,22 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from tiny import RANDOM
 
 from labutils.random_model import make_random
-
-CONFIG = {
-    "hidden_size": 256,
-    "intermediate_size": 384,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "vocab_size": 49280,
-}
 
 
 @pytest.mark.slow
 def test_a_run_with_an_engine_that_fails(tmp_path: Path):
-    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    (tmp_path / "config.json").write_text(json.dumps(RANDOM))
     model = make_random(str(tmp_path), tmp_path / "model")
     broken = shutil.copytree(model, tmp_path / "broken")
     config = json.loads((broken / "config.json").read_text()) | {"architectures": ["NoSuchModel"]}

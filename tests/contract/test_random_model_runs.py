@@ -6,25 +6,17 @@ from pathlib import Path
 
 import pytest
 from lmdeploy import GenerationConfig, pipeline
+from tiny import RANDOM
 
 from labutils import engine_config
 from labutils.random_model import make_random
-
-CONFIG = {
-    "hidden_size": 256,
-    "intermediate_size": 384,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "vocab_size": 49280,
-}
 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("random") / "tiny"
     folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(CONFIG))
+    (folder / "config.json").write_text(json.dumps(RANDOM))
     return folder
 
 
@@ -38,4 +30,4 @@ def test_the_engine_answers(tiny, quantized):
         loss = pipe.get_ppl(list(range(100, 164)))[0]
     assert len(answer.token_ids) == 8
     assert max(answer.token_ids) < 49152, "padding of the vocabulary is never chosen"
-    assert loss == pytest.approx(math.log(CONFIG["vocab_size"]), abs=0.5), "it has learnt nothing"
+    assert loss == pytest.approx(math.log(RANDOM["vocab_size"]), abs=0.5), "it has learnt nothing"

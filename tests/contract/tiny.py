@@ -19,6 +19,15 @@ SIZE = {
     "eos_token_id": 2,
     "pad_token_id": 2,
 }
+RANDOM = {
+    "hidden_size": 256,
+    "intermediate_size": 384,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "vocab_size": 49280,
+}
+"""A shape for `labutils.random_model`, which 4-bit weights in groups of 128 have as well."""
 
 
 def make(folder: Path, config, model: str) -> Path:
