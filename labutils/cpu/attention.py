@@ -27,7 +27,7 @@ from lmdeploy.pytorch.backends.attention import (
     PagedAttentionBuildSpec,
 )
 
-from labutils.cpu.instructions import ATTEND
+from labutils.cpu.instructions import ATTEND, MULTIPLE
 from labutils.cpu.recording import emit, fits, refuse_recording, room
 from labutils.errors import LabError
 from labutils.kv_cache import dequantize, quantize
@@ -197,7 +197,8 @@ class CpuAttention(AttentionImpl[CpuAttentionMetadata]):
     def has_instruction(self, *states: torch.Tensor) -> bool:
         """Whether `decode` can do what is asked, given query, key and value."""
         heads_together = all(t.dim() == 3 and t.stride(1) == t.shape[2] for t in states)
-        return self.v_head_size == self.head_size and heads_together and fits(*states)
+        same = self.v_head_size == self.head_size and self.head_size % (2 * MULTIPLE) == 0
+        return same and heads_together and fits(*states)
 
     def decode(
         self,

@@ -20,10 +20,18 @@ from numba.extending import intrinsic
 
 from labutils.cpu import kernels
 from labutils.cpu.jit import FLAGS
-from labutils.cpu.kernels import share
+from labutils.cpu.kernels import share, size_of
 
-NAMES = ("linear", "linear W4A16", "RMSNorm", "rotary embedding", "SiLU", "attention")
-LINEAR, LINEAR_W4, RMS_NORM, ROTATE, SILU_AND_MULTIPLY, ATTEND = range(len(NAMES))
+NAMES = (
+    "linear",
+    "linear W4A16",
+    "dequantizing",
+    "RMSNorm",
+    "rotary embedding",
+    "SiLU",
+    "attention",
+)
+LINEAR, LINEAR_W4, DEQUANTIZE_W4, RMS_NORM, ROTATE, SILU_AND_MULTIPLY, ATTEND = range(len(NAMES))
 INSTRUCTION = np.dtype(
     [("kind", np.int64)]
     # Addresses; 0: there is no such tensor.
@@ -36,6 +44,8 @@ INSTRUCTION = np.dtype(
     + [("scalar", np.float64)]
 )
 LIKE = {torch.float32: kernels.FLOAT, torch.bfloat16: kernels.WORD}
+MULTIPLE = 16
+"""Of a linear layer's inputs, or of attention's head_dim: so many are read at once."""
 _ALONE = Lock()
 SPINS = 2000
 """Looks at the counter before a waiting thread offers its core to others."""
@@ -44,8 +54,8 @@ _sched_yield = types.ExternalFunction("sched_yield", types.int32())
 
 @intrinsic
 def _pointer(typingctx, address, like):  # noqa: ANN001, ANN202 - numba's protocol
-    """An address as a pointer to elements of the dtype of `like`."""
-    pointer = types.CPointer(like.dtype)
+    """An address as a pointer to elements of the type of `like`."""
+    pointer = types.CPointer(like)
 
     def generate(context, builder, signature, args):  # noqa: ANN001, ANN202
         return builder.inttoptr(args[0], context.get_value_type(pointer))
@@ -95,7 +105,7 @@ def _matrix(address, rows, columns, like):  # noqa: ANN001, ANN202
 @njit(inline="always", **FLAGS)
 def _row(address, start, length, like):  # noqa: ANN001, ANN202
     """The `length` elements that begin `start` elements after an address."""
-    return carray(_pointer(address + start * like.itemsize, like), (length,))
+    return carray(_pointer(address + start * size_of(like), like), (length,))
 
 
 @njit(**FLAGS)
@@ -136,24 +146,17 @@ def _silu_and_multiply(op, like, thread, threads):  # noqa: ANN001, ANN202
 @njit(**FLAGS)
 def _linear(op, like, thread, threads):  # noqa: ANN001, ANN202
     """x: [rows, width]; weight: [outputs, width]; bias: [outputs]; out: [rows, outputs]."""
-    x = kernels.floats(_matrix(op.x, op.rows, op.x_row, like), op.width)
     first, end = share(op.outputs, thread, threads)
-    weight = _matrix(op.weight, op.outputs, op.width, like)
-    out = _matrix(op.out, op.rows, op.outputs, like)
-    bias = _row(op.bias, 0, op.outputs if op.bias else 0, like)
-    kernels.linear(x, weight, bias, out, first, end)
+    x = kernels.floats(op.x, op.rows, op.width, like)
+    kernels.linear(x, op.weight, op.bias, op.out, op, first, end, like)
 
 
 @njit(**FLAGS)
 def _linear_w4(op, like, thread, threads):  # noqa: ANN001, ANN202
     """As `_linear`; weight: uint8 [outputs, width / 2]; pairs: [outputs, width / group, 2]."""
-    x = kernels.floats(_matrix(op.x, op.rows, op.x_row, like), op.width)
     first, end = share(op.outputs, thread, threads)
-    weight = _matrix(op.weight, op.outputs, op.width // 2, kernels.BYTE)
-    pairs = carray(_pointer(op.pairs, kernels.WORD), (op.outputs, op.width // op.group, 2))
-    out = _matrix(op.out, op.rows, op.outputs, like)
-    bias = _row(op.bias, 0, op.outputs if op.bias else 0, like)
-    kernels.linear_w4(x, weight, pairs, op.group, bias, out, first, end)
+    x = kernels.floats(op.x, op.rows, op.width, like)
+    kernels.linear_w4(x, op.weight, op.pairs, op.bias, op.out, op, first, end, like)
 
 
 @njit(**FLAGS)
@@ -171,27 +174,36 @@ def _cache(stored, pairs, op, like):  # noqa: ANN001, ANN202
 @njit(**FLAGS)
 def _attend(op, like, tables, lengths, thread, threads):  # noqa: ANN001, ANN202
     """x: queries [rows, heads, width]; y, z: new keys and values [rows, kv_heads, width]; out: as
-    x, contiguous. Split by sequence and K/V head, so that no thread reads another's new tokens."""
+    x, contiguous. Split by sequence and head; heads of one thread that share K and V go together.
+    Threads that share the heads of one K and V both store its new token, the same bytes."""
     k_cache = _cache(op.k_cache, op.k_pairs, op, like)
     v_cache = _cache(op.v_cache, op.v_pairs, op, like)
     group = op.heads // op.kv_heads
-    first, end = share(op.rows * op.kv_heads, thread, threads)
-    for i in range(first, end):
-        r, h = i // op.kv_heads, i % op.kv_heads
-        length = lengths[r]
-        start = max(0, length - op.window) if op.window else 0
-        rows = np.empty(length - start, np.int64)
-        for t in range(start, length):
-            block, place = tables[r, t // op.block_size], t % op.block_size
-            rows[t - start] = (block * op.block_size + place) * op.kv_heads + h
+    out = _matrix(op.out, op.rows * op.heads, op.width, like)
+    first, end = share(op.rows * op.heads, thread, threads)
+    while first < end:
+        r, h = first // op.heads, first % op.heads // group
+        stop = min(end, first + 8, r * op.heads + (h + 1) * group)
+        rows = _history(op, tables[r], lengths[r], h)
         kernels.write(_row(op.y, r * op.y_row + h * op.width, op.width, like), k_cache, rows[-1])
         kernels.write(_row(op.z, r * op.z_row + h * op.width, op.width, like), v_cache, rows[-1])
-        out = _matrix(op.out, op.rows * op.heads, op.width, like)
-        at = r * op.heads + h * group
-        query = _matrix(
-            op.x + (r * op.x_row + h * group * op.width) * like.itemsize, group, op.width, like
-        )
-        kernels.attend(query, rows, k_cache, v_cache, op.scalar, out[at : at + group])
+        start = r * op.x_row + first % op.heads * op.width
+        query = _matrix(op.x + start * size_of(like), stop - first, op.width, like)
+        kernels.attend(query, rows, k_cache, v_cache, op.scalar, out[first:stop], like)
+        first = stop
+
+
+@njit(**FLAGS)
+def _history(op, table, length, head):  # noqa: ANN001, ANN202
+    """The cache's rows of a sequence's tokens, for a K/V head; see `_cache`."""
+    start = max(0, length - op.window) if op.window else 0
+    rows = np.empty(length - start, np.int64)
+    size, n = op.block_size, 0
+    for i in range(start // size, -(-length // size)):
+        for place in range(max(0, start - i * size), min(size, length - i * size)):
+            rows[n] = (table[i] * size + place) * op.kv_heads + head
+            n += 1
+    return rows
 
 
 @njit(**FLAGS)
@@ -203,6 +215,9 @@ def _execute(program, like, tables, lengths, counter, thread, threads):  # noqa:
             _linear(op, like, thread, threads)
         elif op.kind == LINEAR_W4:
             _linear_w4(op, like, thread, threads)
+        elif op.kind == DEQUANTIZE_W4:
+            first, end = share(op.outputs, thread, threads)
+            kernels.dequantize_w4(op, first, end, like)
         elif op.kind == RMS_NORM:
             _rms_norm(op, like, thread, threads)
         elif op.kind == ROTATE:

@@ -5,14 +5,12 @@ from typing import Any
 import torch
 from lmdeploy.pytorch.backends.default.linear import DefaultLinearImpl
 
-from labutils.cpu.instructions import LINEAR
+from labutils.cpu.instructions import LINEAR, MULTIPLE
 from labutils.cpu.recording import emit, fits, is_recording, room
 
-MAX_ROWS = 8
+MAX_ROWS = 16
 """More rows than this are PyTorch's: its matrix product has the processor's bfloat16
 instructions, which pay from about here on (measured)."""
-MULTIPLE = 16
-"""The instruction reads so many inputs at once."""
 
 
 class CpuLinear(DefaultLinearImpl):
@@ -36,7 +34,7 @@ class CpuLinear(DefaultLinearImpl):
             return super().forward(x, weight, bias, all_reduce, **parallel)
         out = room((*x.shape[:-1], outputs), x.dtype)
         tensors = {"x": x, "weight": weight, "bias": bias, "out": out}
-        emit(LINEAR, tensors, rows=rows, width=width, outputs=outputs, x_row=width)
+        emit(LINEAR, tensors, rows=rows, width=width, outputs=outputs)
         return out
 
     def product(

@@ -16,11 +16,13 @@ import torch.nn.functional as F
 from lmdeploy.pytorch.backends.awq_modules import LinearW4A16Impl
 
 from labutils.awq.numbers import unpack_weight
-from labutils.cpu.instructions import LINEAR_W4
+from labutils.cpu.instructions import DEQUANTIZE_W4, LINEAR_W4
 from labutils.cpu.recording import emit, fits, room
 
 GROUP_SIZES = (32, 64, 128)
 """Inputs that may share a scale."""
+CHUNK = 64
+"""Inputs whose numbers are packed together."""
 MAX_ROWS = 32
 """More rows than this are faster with the weight dequantized first (measured)."""
 
@@ -46,24 +48,24 @@ def why_not(quantization: Mapping[str, Any]) -> str | None:
     return None
 
 
-def pack(numbers: torch.Tensor, group_size: int) -> torch.Tensor:
-    """Two numbers a byte: a group's first half in the low four bits, its second in the high ones.
+def pack(numbers: torch.Tensor) -> torch.Tensor:
+    """Sixteen numbers side by side: of 64, i, i + 16, i + 32 and i + 48 share a uint16's bits.
 
     Args:
         numbers: uint8 [out, in], 0 to 15.
-        group_size: even, and a divisor of `in`.
 
     Returns:
-        uint8 [out, in / 2], contiguous.
+        uint8 [out, in / 2], contiguous, `in` rounded up to a multiple of 64.
     """
-    low, high = numbers.unflatten(1, (-1, 2, group_size // 2)).unbind(2)
-    return (low | high << 4).flatten(1).contiguous()
+    padded = F.pad(numbers, (0, -numbers.shape[1] % CHUNK))
+    first, second, third, fourth = padded.unflatten(1, (-1, 4, CHUNK // 4)).unbind(2)
+    return torch.stack([first | second << 4, third | fourth << 4], -1).flatten(1).contiguous()
 
 
-def unpack(packed: torch.Tensor, group_size: int) -> torch.Tensor:
+def unpack(packed: torch.Tensor) -> torch.Tensor:
     """uint8 [out, in]: the inverse of `pack`."""
-    groups = packed.unflatten(1, (-1, group_size // 2))
-    return torch.stack([groups & 15, groups >> 4], 2).flatten(1)
+    low, high = packed.unflatten(1, (-1, CHUNK // 4, 2)).unbind(-1)
+    return torch.stack([low & 15, low >> 4, high & 15, high >> 4], 2).flatten(1)
 
 
 class CpuLinearW4A16(LinearW4A16Impl):
@@ -95,7 +97,7 @@ class CpuLinearW4A16(LinearW4A16Impl):
         """
         weight = unpack_weight(qweight, qzeros, scales)
         pairs = torch.stack([weight.scales.half(), weight.zeros.half()], -1)
-        return pack(weight.numbers, self.group_size), pairs, qzeros.new_empty(0), bias
+        return pack(weight.numbers), pairs, qzeros.new_empty(0), bias
 
     def forward(
         self,
@@ -118,17 +120,29 @@ class CpuLinearW4A16(LinearW4A16Impl):
         """
         if bias is not None and bias.dtype != x.dtype:  # known at the first call only
             bias.data = bias.to(x.dtype)
-        if x.numel() // self.in_features > MAX_ROWS or not x.is_contiguous() or not fits(x, bias):
-            return F.linear(x, self.dequantize(packed, pairs).to(x.dtype), bias)
+        rows = x.numel() // self.in_features
+        known = self.in_features % CHUNK == 0 and fits(x, bias)
+        if rows > MAX_ROWS or not known or not x.is_contiguous():
+            return F.linear(
+                x, self.dequantize(packed, pairs, x if known else None).to(x.dtype), bias
+            )
         out = room((*x.shape[:-1], self.out_features), x.dtype)
-        sizes = {"rows": x.numel() // self.in_features, "x_row": self.in_features}
-        sizes |= {"width": self.in_features, "outputs": self.out_features, "group": self.group_size}
+        sizes = {"rows": rows, "width": self.in_features, "outputs": self.out_features}
         tensors = {"x": x, "weight": packed, "pairs": pairs, "bias": bias, "out": out}
-        emit(LINEAR_W4, tensors, **sizes)
+        emit(LINEAR_W4, tensors, **sizes, group=self.group_size)
         return out
 
-    def dequantize(self, packed: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
-        """The weight, float32 [out, in]."""
-        numbers = unpack(packed, self.group_size).float().unflatten(1, (-1, self.group_size))
+    def dequantize(
+        self, packed: torch.Tensor, pairs: torch.Tensor, like: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """The weight [out, in]: float32 by PyTorch, or in the dtype of `like` by an instruction."""
+        if like is not None:
+            out = room((self.out_features, self.in_features), like.dtype)
+            sizes = {"width": self.in_features, "outputs": self.out_features}
+            tensors = {"x": like, "weight": packed, "pairs": pairs, "out": out}
+            emit(DEQUANTIZE_W4, tensors, **sizes, group=self.group_size)
+            return out
+        numbers = unpack(packed)[:, : self.in_features].float()
         scales, zeros = pairs.float()[..., None].unbind(2)
-        return numbers.sub_(zeros).mul_(scales).flatten(1)
+        groups = numbers.unflatten(1, (-1, self.group_size))
+        return groups.sub_(zeros).mul_(scales).flatten(1)

@@ -36,6 +36,11 @@ def _all(kind: ir.VectorType, value: float) -> ir.Constant:
     return ir.Constant(kind, [value] * LANES)
 
 
+def _repeat(builder, number, kind):  # noqa: ANN001, ANN202
+    one = builder.insert_element(ir.Constant(kind, ir.Undefined), number, INTS.element(0))
+    return builder.shuffle_vector(one, one, _all(INTS, 0))
+
+
 def _load(builder, address, element):  # noqa: ANN001, ANN202
     kind = ir.VectorType(element, LANES)
     return builder.load(builder.inttoptr(address, kind.as_pointer()), align=1)
@@ -48,10 +53,10 @@ def _widened(builder, bits):  # noqa: ANN001, ANN202
 
 @intrinsic
 def load(typingctx, address, like):  # noqa: ANN001, ANN201
-    """The sixteen numbers at an address; of the dtype of `like`, float32 or bfloat16 bits."""
+    """The sixteen numbers at an address; of the type of `like`, float32 or bfloat16 bits."""
 
     def generate(context, builder, signature, args):  # noqa: ANN001, ANN202
-        if like.dtype == types.uint16:
+        if like == types.uint16:
             return _widened(builder, _load(builder, args[0], WORD))
         return _load(builder, args[0], ir.FloatType())
 
@@ -59,27 +64,69 @@ def load(typingctx, address, like):  # noqa: ANN001, ANN201
 
 
 @intrinsic
-def low_nibbles(typingctx, address):  # noqa: ANN001, ANN201
-    """The lower four bits of each of the sixteen bytes at an address."""
+def store(typingctx, address, x, like):  # noqa: ANN001, ANN201
+    """Put sixteen finite numbers at an address, in the type of `like`."""
 
     def generate(context, builder, signature, args):  # noqa: ANN001, ANN202
-        packed = _load(builder, args[0], BYTE)
-        low = builder.and_(packed, _all(packed.type, 15))
-        return builder.sitofp(builder.zext(low, INTS), FLOATS)
+        numbers = args[1]
+        if like == types.uint16:
+            bits = builder.bitcast(numbers, INTS)
+            odd = builder.and_(builder.lshr(bits, _all(INTS, 16)), _all(INTS, 1))
+            rounded = builder.add(bits, builder.add(odd, _all(INTS, 0x7FFF)))
+            words = ir.VectorType(WORD, LANES)
+            numbers = builder.trunc(builder.lshr(rounded, _all(INTS, 16)), words)
+        place = builder.inttoptr(args[0], numbers.type.as_pointer())
+        builder.store(numbers, place, align=2)
+        return context.get_dummy_value()
 
-    return vector(types.int64), generate
+    return types.void(types.int64, vector, like), generate
 
 
 @intrinsic
-def high_nibbles(typingctx, address):  # noqa: ANN001, ANN201
-    """The upper four bits of each of the sixteen bytes at an address."""
+def prefetch(typingctx, address):  # noqa: ANN001, ANN201
+    """Ask for the memory at an address, which need not exist, before it is needed."""
+
+    def generate(context, builder, signature, args):  # noqa: ANN001, ANN202
+        byte = BYTE.as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [byte, *[ir.IntType(32)] * 3])
+        ask = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        read, keep, data = (ir.IntType(32)(number) for number in (0, 3, 1))
+        builder.call(ask, [builder.inttoptr(args[0], byte), read, keep, data])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), generate
+
+
+@intrinsic
+def levels(typingctx, address, place, top):  # noqa: ANN001, ANN201
+    """Numbers up to `top`, from bit `place` on of each of the sixteen bytes at an address."""
 
     def generate(context, builder, signature, args):  # noqa: ANN001, ANN202
         packed = _load(builder, args[0], BYTE)
-        high = builder.lshr(packed, _all(packed.type, 4))
-        return builder.sitofp(builder.zext(high, INTS), FLOATS)
+        place, top = (builder.trunc(each, BYTE) for each in args[1:])
+        shifted = builder.lshr(packed, _repeat(builder, place, packed.type))
+        number = builder.and_(shifted, _repeat(builder, top, packed.type))
+        return builder.sitofp(builder.zext(number, INTS), FLOATS)
 
-    return vector(types.int64), generate
+    return vector(types.int64, types.int64, types.int64), generate
+
+
+@intrinsic
+def nibbles(typingctx, address, place):  # noqa: ANN001, ANN201
+    """16 + four bits of each of the sixteen uint16 at an address: those from bit 4 · place on.
+
+    A float32 between 16 and 32 begins with the bits of 16.0, and its bits 19 to 22 count the ones:
+    put there, a number is a float without being converted.
+    """
+
+    def generate(context, builder, signature, args):  # noqa: ANN001, ANN202
+        words = builder.zext(_load(builder, args[0], WORD), INTS)
+        four = builder.shl(builder.trunc(args[1], INTS.element), INTS.element(2))
+        left = _repeat(builder, builder.sub(INTS.element(19), four), INTS)
+        number = builder.and_(builder.shl(words, left), _all(INTS, 15 << 19))
+        return builder.bitcast(builder.or_(number, _all(INTS, 0x41800000)), FLOATS)
+
+    return vector(types.int64, types.int64), generate
 
 
 @intrinsic
@@ -87,10 +134,20 @@ def splat(typingctx, number):  # noqa: ANN001, ANN201
     """A float32 in all lanes."""
 
     def generate(context, builder, signature, args):  # noqa: ANN001, ANN202
-        one = builder.insert_element(ir.Constant(FLOATS, ir.Undefined), args[0], INTS.element(0))
-        return builder.shuffle_vector(one, one, _all(INTS, 0))
+        return _repeat(builder, args[0], FLOATS)
 
     return vector(types.float32), generate
+
+
+@intrinsic
+def repeat(typingctx, address):  # noqa: ANN001, ANN201
+    """The float32 at an address in all lanes."""
+
+    def generate(context, builder, signature, args):  # noqa: ANN001, ANN202
+        number = builder.load(builder.inttoptr(args[0], ir.FloatType().as_pointer()), align=4)
+        return _repeat(builder, number, FLOATS)
+
+    return vector(types.int64), generate
 
 
 @intrinsic
@@ -102,6 +159,16 @@ def multiply_add(typingctx, x, y, z):  # noqa: ANN001, ANN201
         return builder.fadd(product, args[2], flags=("contract",))
 
     return vector(vector, vector, vector), generate
+
+
+@intrinsic
+def add_lanes(typingctx, x, y):  # noqa: ANN001, ANN201
+    """x + y."""
+
+    def generate(context, builder, signature, args):  # noqa: ANN001, ANN202
+        return builder.fadd(*args)
+
+    return vector(vector, vector), generate
 
 
 @intrinsic

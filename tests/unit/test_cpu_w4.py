@@ -24,13 +24,14 @@ def made(out: int, inputs: int, group_size: int, seed: int = 0, dtype=torch.floa
 
 
 @lab
-@given(st.sampled_from(linear_w4.GROUP_SIZES), st.integers(1, 3), st.integers(1, 9))
-def test_unpack_undoes_pack(group_size, groups, out):
-    numbers = torch.randint(0, 16, (out, groups * group_size), dtype=torch.uint8)
-    packed = linear_w4.pack(numbers.T.contiguous().T, group_size)
+@given(st.integers(1, 12), st.integers(1, 9))
+def test_unpack_undoes_pack(thirty_twos, out):
+    inputs = 32 * thirty_twos
+    numbers = torch.randint(0, 16, (out, inputs), dtype=torch.uint8)
+    packed = linear_w4.pack(numbers.T.contiguous().T)
     assert packed.is_contiguous(), "whatever lay in memory how"
-    assert (packed.dtype, packed.shape) == (torch.uint8, (out, groups * group_size // 2))
-    assert torch.equal(linear_w4.unpack(packed, group_size), numbers)
+    assert (packed.dtype, packed.shape) == (torch.uint8, (out, -(-inputs // 64) * 32))
+    assert torch.equal(linear_w4.unpack(packed)[:, :inputs], numbers)
 
 
 @lab
@@ -60,6 +61,14 @@ def test_bfloat16_differs_by_its_rounding_only(rows, group_size):
     assert (got.dtype, got.shape) == (torch.bfloat16, (1, rows, 192))
     assert (got.float() - expected).norm() / expected.norm() < 5e-3  # 2⁻⁸ is one rounding
     assert kept[1].dtype == torch.float16, "scales and zeros as the checkpoint has them"
+
+
+@pytest.mark.parametrize("group_size", linear_w4.GROUP_SIZES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_prompts_get_the_weight_as_pytorch_dequantizes_it(dtype, group_size):
+    layer, kept, quantized = made(72, 384, group_size)
+    got = layer.dequantize(*kept[:2], torch.empty(0, 384, dtype=dtype))
+    assert torch.equal(got, quantized.dequantize(torch.float32).to(dtype))
 
 
 def test_a_weight_has_one_packed_copy():
