@@ -159,6 +159,7 @@ KINDS = {
         os.write(int(sys.argv[1]), len(text).to_bytes(4, 'big') + text)
         """,
         "no plain value",
+        score=WITHOUT_ADVICE - 4,  # the answer that it should have sent is taken for the next one
     ),
 }
 """One of each."""
