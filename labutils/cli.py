@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from labutils.errors import LabError
+from labutils.troubleshooting import pointer
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return args.run(args) or 0
     except LabError as error:
-        print(f"lab: {error}", file=sys.stderr)
+        print(f"lab: {error}{pointer(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nlab: interrupted", file=sys.stderr)

@@ -11,6 +11,7 @@ from typing import Any
 from labutils.cpu import SUPPORTED
 from labutils.device import Device, choose
 from labutils.machine import SERVER_PORT, Facts
+from labutils.troubleshooting import PAGE
 
 GIB = 2**30
 NEEDED_MEMORY = 3 * GIB
@@ -75,6 +76,8 @@ def lines(facts: Facts) -> Iterator[str]:
         yield f"{'ok' if finding.ok else '!!'}  {finding.check:<10} {finding.message}"
         if finding.fix:
             yield f"                → {finding.fix}"
+    if any(not finding.ok for finding in diagnose(facts)):
+        yield f"\nMore on each check, under its name: {PAGE}"
 
 
 # --- the checks ---------------------------------------------------------------------------------

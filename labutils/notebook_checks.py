@@ -159,7 +159,7 @@ def _prose_remarks(cell: NotebookNode, english: str, terms: Sequence[Term]) -> I
 
 def _term_remarks(cell: NotebookNode, english: str, terms: Sequence[Term]) -> Iterator[Remark]:
     chinese = _squeeze(cell.source)
-    for term in _terms_in(english, terms):
+    for term in terms_in(english, terms):
         if not any(choice == "*" or _squeeze(choice) in chinese for choice in term.chinese):
             choices = " or ".join(term.chinese)
             yield (
@@ -168,7 +168,7 @@ def _term_remarks(cell: NotebookNode, english: str, terms: Sequence[Term]) -> It
             )
 
 
-def _terms_in(english: str, terms: Sequence[Term]) -> list[Term]:
+def terms_in(english: str, terms: Sequence[Term]) -> list[Term]:
     """The glossary's terms in a text, longest first, so that 'KV cache' is not also 'cache'."""
     by_word = {word.lower(): term for term in terms for word in term.english}
     words = sorted(by_word, key=len, reverse=True)

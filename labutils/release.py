@@ -53,8 +53,8 @@ def release(folder: Path = RELEASE, root: Path = NOTEBOOKS) -> list[Path]:
         new = Path(private) / "new"
         for path, notebook in made.items():
             notebooks.write(notebook, new / path)
-        for figures in root.glob("*/figures"):
-            shutil.copytree(figures, new / figures.relative_to(root))
+        for beside in (*root.glob("*/figures"), *root.glob("*/guides")):
+            shutil.copytree(beside, new / beside.relative_to(root))
         (new / MARK).write_text("Made by lab notebooks release; the next one replaces it.\n")
         if folder.exists():
             os.replace(folder, Path(private) / "old")

@@ -29,6 +29,7 @@ from labutils.paths import NOTEBOOKS
 
 _HERE = Path(__file__).parent
 _NAMES = {ENGLISH: "English", CHINESE: "中文"}
+_GUIDES = {ENGLISH: "Guides", CHINESE: "指南"}
 _NOTES = {
     ENGLISH: {
         "ran": "Run here on {when} in {seconds:g} s.",
@@ -184,6 +185,7 @@ def _opening_page(
     return environment.from_string((_HERE / "index.md.j2").read_text("utf-8")).render(
         lessons=[_row(stem, pages) for stem in sorted({stem for _, stem in pages})],
         names=_NAMES,
+        guides=_GUIDES,
         pages=pages,
         machine=latest.machine if latest else {},
         when=_readable(latest.started) if latest else "",

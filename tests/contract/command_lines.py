@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from labutils.commands import history
 from labutils.paths import NOTEBOOKS, ROOT
 
-DOCUMENTS = ("README*.md", "CONTRIBUTING.md", "CHANGELOG.md")
+DOCUMENTS = ("README*.md", "CONTRIBUTING.md", "CHANGELOG.md", "notebooks/*/guides/*.md")
 CLASSIC = "0.2.4"
 RELEASE = re.compile(r"\d+\.\d+\.\d+(?:\.post\d+)?")
 BEFORE = re.compile(rf"before (?:LMDeploy )?({RELEASE.pattern})|({RELEASE.pattern})\s*之前")

@@ -14,8 +14,8 @@ from labutils import notebooks, release
 from labutils.paths import NOTEBOOKS
 
 LESSON = "04_api_serving"
-FULL = 11.0
-WITHOUT_ADVICE = 9.0
+FULL = 15.0
+WITHOUT_ADVICE = 13.0
 
 
 def instructors(stem: str) -> dict[str, str]:
@@ -78,7 +78,7 @@ KINDS = {
     "right": Kind(score=FULL),
     "wrong": advice("return 'ask again' if status else 'done'", "status 200: an answer came"),
     "slow": Kind(
-        {"read-stream": "def read_stream(lines):\n    while True: pass"}, 8.0, "took too long"
+        {"read-stream": "def read_stream(lines):\n    while True: pass"}, FULL - 3, "took too long"
     ),
     "slow cell": Kind({"advice": "while True: pass"}, reason="longer than 2 s"),
     "leaving": advice("import os; os._exit(0)", "ended the process"),
@@ -159,6 +159,7 @@ KINDS = {
         os.write(int(sys.argv[1]), len(text).to_bytes(4, 'big') + text)
         """,
         "no plain value",
+        score=WITHOUT_ADVICE - 4,  # the answer that it should have sent is taken for the next one
     ),
 }
 """One of each."""

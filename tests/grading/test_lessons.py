@@ -1,5 +1,6 @@
 """Every lesson can be graded without an engine: its own solutions, a blank copy, wrong answers."""
 
+import ast
 import csv
 import json
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from generated import instructors, submit
+from wrong_answers import WRONG
 
 from labutils import execution, notebooks, release
 from labutils.grading import gradebook, lesson, record
@@ -17,60 +19,13 @@ from labutils.paths import NOTEBOOKS
 pytestmark = pytest.mark.slow
 LESSONS = notebooks.lessons()
 RECORDED = json.loads(lesson.RECORDED.read_text("utf-8"))
-WRONG = {
-    "00_environment": {
-        # compares versions as text, and passes a missing package over
-        "conflicts": """
-def conflicts(listed, declared):
-    return [
-        (package, text)
-        for package, wishes in declared.items()
-        for text in wishes
-        if "==" in text and listed.get(text.split("==")[0]) != text.split("==")[1]
-    ]""",
-        # forgets that arithmetic has a limit, too
-        "decode-limit": "def decode_limit(weight_bytes, batch, bandwidth, flops):\n"
-        "    return batch * bandwidth / weight_bytes",
-    },
-    "01_online_conversion": {
-        # stacks q, k and v whole
-        "fuse-groups": "def fuse_groups(q, k, v, kv_heads):\n    return torch.cat([q, k, v])",
-    },
-    "02_offline_conversion": {
-        "positions": "def positions(head_dim):\n    return list(range(head_dim))",
-    },
-    "03_local_chat": {
-        # stops one token too early
-        "top-p": """
-def top_p_candidates(probabilities, top_p):
-    kept, mass = [], 0.0
-    for i in sorted(range(len(probabilities)), key=lambda i: -probabilities[i]):
-        if mass + probabilities[i] > top_p:
-            break
-        kept.append(i)
-        mass += probabilities[i]
-    return sorted(kept)""",
-    },
-    "04_api_serving": {
-        # counts every conversation's blocks, shared or not
-        "blocks-in-use": "def blocks_in_use(lengths, shared, block=64):\n"
-        "    return sum(-(-length // block) for length in lengths)",
-    },
-    "05_kv_quantization": {
-        # forgets scale and zero point of a quantized row, which the visible test does not show
-        "kv-bytes": """
-def kv_bytes(config, bits):
-    heads = config["num_attention_heads"]
-    kv_heads = config.get("num_key_value_heads") or heads
-    head_dim = config.get("head_dim") or config["hidden_size"] // heads
-    return config["num_hidden_layers"] * 2 * kv_heads * head_dim * bits // 8""",
-    },
-    "06_w4a16": {
-        # forgets the scales and zero points
-        "shrunk": "def shrunk(linear, other, group_size=128):\n    return linear // 2 + other * 2",
-    },
-}
-"""Wrong answers by lesson and exercise; everything else of these copies is right."""
+HALVES = (0, 1)
+"""Every other exercise is answered wrongly, so that each wrong one has right neighbours."""
+
+
+def wrong(stem: str, half: int) -> dict[str, tuple[str, str]]:
+    """The first, third … wrong answers of a lesson, or the second, fourth …."""
+    return dict(list(WRONG[stem].items())[half::2])
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +35,9 @@ def graded(lab_grade, tmp_path_factory):
     for stem in LESSONS:
         submit(folder / "all" / "own", stem, instructors(stem))
         submit(folder / "all" / "blank", stem)
-        submit(folder / "all" / "wrong", stem, instructors(stem) | WRONG.get(stem, {}))
+        for half in HALVES:
+            answers = {name: answer for name, (answer, _) in wrong(stem, half).items()}
+            submit(folder / "all" / f"wrong{half}", stem, instructors(stem) | answers)
     rows = lab_grade(folder / "all", folder / "book.csv")
     with (folder / "book.csv").open() as file:
         assert next(csv.reader(file)) == [*gradebook.COLUMNS, *gradebook.MORE]
@@ -97,15 +54,30 @@ def test_own_solutions_score_everything_and_a_blank_copy_nothing(graded, stem):
     assert "not attempted" in graded["blank", stem]["reason"]
 
 
-@pytest.mark.parametrize("stem", WRONG)
-def test_a_wrong_answer_costs_its_points_alone(graded, stem):
-    exam = lesson.read(stem)
-    lost = [test for test in exam.tests if set(test.exercises) & WRONG[stem].keys()]
-    row = graded["wrong", stem]
+@pytest.mark.parametrize("half", HALVES)
+@pytest.mark.parametrize("stem", LESSONS)
+def test_a_wrong_answer_costs_its_points_alone_and_says_why(graded, stem, half):
+    exam, answers, row = lesson.read(stem), wrong(stem, half), graded[f"wrong{half}", stem]
+    lost = [test for test in exam.tests if set(test.exercises) & answers.keys()]
     missing = sum(test.points for test in exam.tests if test.by_hand or test in lost)
-    assert float(row["score"]) == exam.max_score - missing
+    assert float(row["score"]) == exam.max_score - missing, row["reason"]
     for test in lost:
         assert f"{test.grade_id}: " in row["reason"]
+    for _, words in answers.values():
+        assert words in row["reason"]
+
+
+@pytest.mark.parametrize("stem", LESSONS)
+def test_every_exercise_has_a_wrong_answer_that_was_tried(stem):
+    assert WRONG[stem].keys() == lesson.read(stem).exercises.keys()
+
+
+@pytest.mark.parametrize("stem", LESSONS)
+def test_every_check_of_a_test_says_what_is_wrong(stem):
+    for test in lesson.read(stem).tests:
+        checks = [each for each in ast.walk(ast.parse(test.source)) if isinstance(each, ast.Assert)]
+        silent = [ast.unparse(each.test) for each in checks if each.msg is None]
+        assert checks and not silent, f"{test.grade_id}: say why in {silent}"
 
 
 @pytest.mark.parametrize("stem", LESSONS)
@@ -154,4 +126,4 @@ def test_without_bubblewrap_nothing_runs_and_trusted_runs_all(tmp_path):
     assert refused.stderr.count("\n") == 1
     trusted = subprocess.run([*command, "--trusted"], capture_output=True, text=True, env=poor)
     assert trusted.returncode == 0, trusted.stderr
-    assert ",11.0,0.0,11.0,11.0,," in (tmp_path / "book.csv").read_text()
+    assert ",15.0,0.0,15.0,15.0,," in (tmp_path / "book.csv").read_text()

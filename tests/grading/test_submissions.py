@@ -12,7 +12,7 @@ from pathlib import Path
 import ladder_results
 import psutil
 import pytest
-from generated import KINDS, LESSON, Kind, damaged
+from generated import FULL, KINDS, LESSON, Kind, damaged
 
 from labutils.grading.lesson import RECORDED
 from labutils.ladder import results
@@ -72,7 +72,8 @@ def graded(lab_grade, tmp_path_factory, visitors):
 def test_each_kind_gets_what_it_deserves(graded, name):
     _, rows, _ = graded
     row = rows[name, LESSON]
-    assert (float(row["score"]), float(row["max_score"])) == (KINDS[name].score, 11), row["reason"]
+    scores = float(row["score"]), float(row["max_score"])
+    assert scores == (KINDS[name].score, FULL), row["reason"]
     assert re.search(KINDS[name].reason, row["reason"])
     assert bool(row["reason"]) == (name != "right")
 
@@ -106,7 +107,7 @@ def test_feedback_is_a_page_a_student_and_tells_nothing_of_others(graded):
     pages = {path.stem: path.read_text("utf-8") for path in (folder / "feedback").iterdir()}
     assert pages.keys() == {student for student, _ in rows}
     assert "status 200: an answer came" in pages["wrong"]
-    assert "9 of 11" in pages["wrong"] and "11 of 11" in pages["right"]
+    assert "13 of 15" in pages["wrong"] and "15 of 15" in pages["right"]
     others = [name for name in KINDS if name in pages["wrong"] and name != "wrong"]
     assert others in ([], ["right"]), "'right' is also what is said of an exercise"
 

@@ -84,8 +84,9 @@ def course(tmp_path):
     notebook = new_notebook(cells=[graded(SOLUTION, solution=True)])
     for edition in notebooks.EDITIONS:
         notebooks.write(notebooks.normalize(notebook), root / edition / "00_one.ipynb")
-        (root / edition / "figures").mkdir()
-        (root / edition / "figures" / "a.svg").write_text("<svg/>")
+        for beside in ("figures/a.svg", "guides/a.md"):
+            (root / edition / beside).parent.mkdir()
+            (root / edition / beside).write_text("a")
     return root
 
 
@@ -99,6 +100,7 @@ def test_a_release_replaces_the_last_one_whole(course, tmp_path):
         release.MARK,
         *(f"{edition}/{name}" for edition in ("en", "zh") for name in ("00_one.ipynb",)),
         *(f"{edition}/figures/a.svg" for edition in ("en", "zh")),
+        *(f"{edition}/guides/a.md" for edition in ("en", "zh")),
     }
     assert json.loads((out / "en" / "00_one.ipynb").read_text())["cells"]
     assert sorted(each.name for each in tmp_path.iterdir()) == ["notebooks", "out"]
