@@ -39,8 +39,7 @@ def parser() -> argparse.ArgumentParser:
     _add_chat(commands)
     _add_bench(commands)
     _add_ladder(commands)
-    _add_gpu_bench(commands)
-    _add_gpu_pair(commands)
+    _add_gpu(commands)
     _add_classic(commands)
     _add_grade(commands)
     return top
@@ -329,50 +328,18 @@ def _add_ladder(commands: argparse._SubParsersAction) -> None:
     command.add(_add(commands, "ladder", "Try the quantizations, measure each, decide."))
 
 
-# --- lab gpu-bench ----------------------------------------------------------------------------
+# --- lab gpu-bench, lab gpu-pair --------------------------------------------------------------
 
 
-def _add_gpu_bench(commands: argparse._SubParsersAction) -> None:
-    bench = _add(commands, "gpu-bench", "Memory and speed on a GPU by weights, KV cache and batch.")
-    bench.add_argument("--model", help="registry name or folder, 16 bit")
-    bench.add_argument("--w4a16", help="folder of a model of that shape in W4A16, as well")
-    bench.add_argument("--kv", nargs="+", choices=("none", "int8", "int4"), default=["none"])
-    bench.add_argument("--batch", type=int, nargs="*", default=[1, 16, 64, 256])
-    bench.add_argument("--prompt", type=int, default=128, help="prompt tokens (default 128)")
-    bench.add_argument("--decode", type=int, default=256, help="decoded tokens (default 256)")
-    bench.add_argument("--long", type=int, default=0, help="tokens of long prompts, batch 64")
-    bench.add_argument("--cap", type=float, nargs="+", help="GiB of a GPU that an engine may see")
-    bench.add_argument("--share", type=float, default=0.8, help="cache_max_entry_count")
-    bench.add_argument("--tp", type=int, nargs="+", default=[1], help="GPUs that share the model")
-    bench.add_argument("--prefill", type=int, nargs="+", help="max_prefill_token_num of the engine")
-    bench.add_argument("--step", action="store_true", help="take a decode step at batch 1 apart")
-    bench.add_argument("--minutes", type=float, help="begin no engine after that time")
-    bench.add_argument("--out", help="JSON file (default: in data/results)")
-    bench.set_defaults(run=_gpu_bench)
+def _add_gpu(commands: argparse._SubParsersAction) -> None:
+    from labutils import gpu_commands
 
-
-def _gpu_bench(args: argparse.Namespace) -> None:
-    from labutils import gpu_bench
-
-    gpu_bench.main(args)
-
-
-# --- lab gpu-pair -----------------------------------------------------------------------------
-
-
-def _add_gpu_pair(commands: argparse._SubParsersAction) -> None:
-    pair = _add(commands, "gpu-pair", "Two GPUs: a server on each, or one on both; how fast?")
-    pair.add_argument("--model", required=True, help="registry name or folder")
-    pair.add_argument("--concurrency", type=int, nargs="+", default=[1, 32, 128])
-    pair.add_argument("--tokens", type=int, default=128, help="of each answer (default 128)")
-    pair.add_argument("--out", help="JSON file (default: in data/results)")
-    pair.set_defaults(run=_gpu_pair)
-
-
-def _gpu_pair(args: argparse.Namespace) -> None:
-    from labutils import gpu_pair
-
-    gpu_pair.main(args)
+    gpu_commands.add_bench(
+        _add(commands, "gpu-bench", "Memory and speed on a GPU by weights, KV cache and batch.")
+    )
+    gpu_commands.add_pair(
+        _add(commands, "gpu-pair", "Two GPUs: a server on each, or one on both; how fast?")
+    )
 
 
 if __name__ == "__main__":

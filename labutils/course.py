@@ -194,6 +194,7 @@ def main(
         os.environ.setdefault("LAB_MODEL", GPU_MODEL)
     if record and write:
         raise LabError("Outputs that are stored record no GPU: leave out --write or --record.")
+    begun = _now()
     try:
         made = execute_in_place(names) if write else [run(names)]
         print("\n".join(map(str, made)) or "All outputs are as before.")
@@ -205,17 +206,24 @@ def main(
         return 130
     finally:
         if record and not write:
-            _record(Path(record), lessons(names))
+            _record(Path(record), lessons(names), begun)
     return 0
 
 
-def _record(file: Path, stems: Sequence[str], executed: Path = BUILD / "executed") -> None:
-    """Write what the runs of these lessons took, with its origin; also when some failed."""
+def _record(
+    file: Path, stems: Sequence[str], begun: str, executed: Path = BUILD / "executed"
+) -> None:
+    """Write what the runs of these lessons took, with its origin; also when some failed.
+
+    Args:
+        begun: the time from which on runs count; older copies are of earlier runs.
+    """
     from labutils.provenance import provenance
 
     model = os.environ.get("LAB_MODEL") or DEFAULT
     ran = [executed / ENGLISH / f"{stem}.ipynb" for stem in stems]
-    runs = [dict(read(path).metadata.lab_run) for path in ran if path.is_file()]
+    kept = [dict(read(path).metadata.lab_run) for path in ran if path.is_file()]
+    runs = [run for run in kept if run["started"] >= begun]
     report = {"format": LESSONS_FORMAT, "origin": "measured", "model": Path(model).name}
     command = f"LAB_MODEL={Path(model).name} lab notebooks run --device gpu {' '.join(stems)}"
     report |= provenance(command, {Path(model).name: model_path(model)}, {}) | {"lessons": runs}
@@ -285,10 +293,7 @@ def _run_lesson(
 ) -> LessonRun:
     """Execute one lesson in place; KeyboardInterrupt says where it stopped."""
     folder = _empty(build / "scratch" / stem)
-    started, clock = (
-        datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        time.monotonic(),
-    )
+    started, clock = _now(), time.monotonic()
     reached, cells = 0, count_cells(notebook)
 
     def on_cell(cell: int) -> None:
@@ -307,6 +312,11 @@ def _run_lesson(
     run = LessonRun(edition, stem, started, seconds, reached, cells, error, peak.mib)
     display.console.print(str(run))
     return run
+
+
+def _now() -> str:
+    """The time in UTC, as ISO 8601, whose order is that of the texts."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def _empty(folder: Path) -> Path:

@@ -56,13 +56,16 @@ def test_a_lesson_run_tells_its_peak_only_where_there_was_one():
 
 
 def test_a_record_says_where_its_figures_come_from(tmp_path):
-    notebook = nbformat.v4.new_notebook()
-    notebook.metadata.lab_run = {"lesson": "05_kv", "gpu_mib": 31931, "seconds": 72.1}
     (tmp_path / "en").mkdir()
-    nbformat.write(notebook, tmp_path / "en" / "05_kv.ipynb")
-    course._record(tmp_path / "out.json", ["05_kv", "06_never_ran"], executed=tmp_path)
+    for lesson, day in (("04_long_ago", 1), ("05_kv", 26)):
+        notebook = nbformat.v4.new_notebook()
+        started = f"2026-11-{day:02}T15:00:00+00:00"
+        notebook.metadata.lab_run = {"lesson": lesson, "gpu_mib": 31931, "started": started}
+        nbformat.write(notebook, tmp_path / "en" / f"{lesson}.ipynb")
+    asked, begun = ["04_long_ago", "05_kv", "06_never_ran"], "2026-11-26T14:59:59+00:00"
+    course._record(tmp_path / "out.json", asked, begun, executed=tmp_path)
     found = json.loads((tmp_path / "out.json").read_text())
-    assert found["lessons"] == [{"lesson": "05_kv", "gpu_mib": 31931, "seconds": 72.1}]
+    assert [(run["lesson"], run["gpu_mib"]) for run in found["lessons"]] == [("05_kv", 31931)]
     assert found["versions"] and found["hashes"] and found["command"].startswith("LAB_MODEL=")
 
 
