@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     _add_chat(commands)
     _add_bench(commands)
     _add_ladder(commands)
-    _add_gpu_bench(commands)
+    _add_gpu(commands)
     _add_classic(commands)
     _add_grade(commands)
     return top
@@ -192,6 +192,7 @@ def _add_notebooks(commands: argparse._SubParsersAction) -> None:
     run.add_argument("names", nargs="*", help="lessons, by number or name; none means all")
     run.add_argument("--write", action="store_true", help="store the outputs in notebooks/")
     run.add_argument("--device", choices=("cpu", "gpu"), help="where; none takes a GPU if it can")
+    run.add_argument("--record", help="JSON file for each lesson's time and peak GPU memory")
     run.set_defaults(run=_notebooks_run)
     sync = _add(
         actions,
@@ -210,7 +211,7 @@ def _add_notebooks(commands: argparse._SubParsersAction) -> None:
 def _notebooks_run(args: argparse.Namespace) -> int:
     from labutils import course
 
-    return course.main(args.names, write=args.write, device=args.device)
+    return course.main(args.names, write=args.write, device=args.device, record=args.record)
 
 
 def _notebooks_sync(args: argparse.Namespace) -> None:
@@ -328,30 +329,18 @@ def _add_ladder(commands: argparse._SubParsersAction) -> None:
     command.add(_add(commands, "ladder", "Try the quantizations, measure each, decide."))
 
 
-# --- lab gpu-bench ----------------------------------------------------------------------------
+# --- lab gpu-bench, lab gpu-pair --------------------------------------------------------------
 
 
-def _add_gpu_bench(commands: argparse._SubParsersAction) -> None:
-    bench = _add(commands, "gpu-bench", "Memory and speed on a GPU by weights, KV cache and batch.")
-    bench.add_argument("--model", required=True, help="registry name or folder, 16 bit")
-    bench.add_argument("--w4a16", help="folder of a model of that shape in W4A16, as well")
-    bench.add_argument("--kv", nargs="+", choices=("none", "int8", "int4"), default=["none"])
-    bench.add_argument("--batch", type=int, nargs="*", default=[1, 16, 64, 256])
-    bench.add_argument("--prompt", type=int, default=128, help="prompt tokens (default 128)")
-    bench.add_argument("--decode", type=int, default=256, help="decoded tokens (default 256)")
-    bench.add_argument("--long", type=int, default=0, help="tokens of long prompts, batch 64")
-    bench.add_argument("--cap", type=float, nargs="+", help="GiB of a GPU that an engine may see")
-    bench.add_argument("--share", type=float, default=0.8, help="cache_max_entry_count")
-    bench.add_argument("--step", action="store_true", help="take a decode step at batch 1 apart")
-    bench.add_argument("--minutes", type=float, help="begin no engine after that time")
-    bench.add_argument("--out", help="JSON file (default: in data/results)")
-    bench.set_defaults(run=_gpu_bench)
+def _add_gpu(commands: argparse._SubParsersAction) -> None:
+    from labutils import gpu_commands
 
-
-def _gpu_bench(args: argparse.Namespace) -> None:
-    from labutils import gpu_bench
-
-    gpu_bench.main(args)
+    gpu_commands.add_bench(
+        _add(commands, "gpu-bench", "Memory and speed on a GPU by weights, KV cache and batch.")
+    )
+    gpu_commands.add_pair(
+        _add(commands, "gpu-pair", "Two GPUs: a server on each, or one on both; how fast?")
+    )
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ keeps the others' pages.
 Not here: how a notebook is executed (`execution`), how the site is made (`site`).
 """
 
+import json
 import os
 import platform
 import shutil
@@ -24,8 +25,11 @@ from nbformat import NotebookNode
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from labutils import gpu_memory
+from labutils.bootstrap import write_atomically
 from labutils.errors import LabError
 from labutils.execution import count_cells, execute
+from labutils.models import DEFAULT, model_path
 from labutils.notebooks import ENGLISH, lessons, normalize, read, sync, write
 from labutils.paths import BUILD, NOTEBOOKS
 from labutils.site import build_site, can_build
@@ -35,6 +39,8 @@ CELL_TIMEOUT = 1800.0  # seconds; a lesson's longest step on a small laptop take
 
 GPU_MODEL = "smollm2-135m-hd128"
 """The course's own model in the form that TurboMind can quantize in every way."""
+
+LESSONS_FORMAT = "lmdeploy-lab lessons 1"
 
 _PACKAGES = ("lmdeploy", "torch", "transformers")
 
@@ -50,10 +56,13 @@ class LessonRun:
     cell: int
     cells: int
     error: str = ""
+    gpu_mib: int | None = None
+    """Peak of the first GPU's memory in use, whoever used it; None without a GPU."""
 
     def __str__(self) -> str:
         line = f"{self.edition}/{self.lesson:<24} {self.cell} of {self.cells} cells"
         line += f" {self.seconds:8.1f} s"
+        line += f" {self.gpu_mib:8,} MiB" if self.gpu_mib else ""
         return f"{line}  failed in cell {self.cell}: {self.error}" if self.error else line
 
 
@@ -158,13 +167,20 @@ def why_not(notebook: NotebookNode) -> str:
     return classic.why_not() if "needs-classic" in tags else ""
 
 
-def main(names: Sequence[str] = (), *, write: bool = False, device: str | None = None) -> int:
+def main(
+    names: Sequence[str] = (),
+    *,
+    write: bool = False,
+    device: str | None = None,
+    record: str | None = None,
+) -> int:
     """`lab notebooks run`: say what came of it; exit code 0, 1 (lessons failed) or 130 (Ctrl-C).
 
     Args:
         names: lessons; none means all.
         write: whether to store the outputs in notebooks/.
         device: 'cpu', 'gpu', or None for what `find_device` chooses.
+        record: a JSON file for each lesson's time and peak GPU memory; None writes none.
 
     Raises:
         LabError: what `run` and `execute_in_place` refuse before or after the lessons; a GPU that
@@ -176,6 +192,9 @@ def main(names: Sequence[str] = (), *, write: bool = False, device: str | None =
         os.environ["LAB_DEVICE"] = {"cpu": "cpu", "gpu": "cuda"}[device]
     if device == "gpu":
         os.environ.setdefault("LAB_MODEL", GPU_MODEL)
+    if record and write:
+        raise LabError("Outputs that are stored record no GPU: leave out --write or --record.")
+    begun = _now()
     try:
         made = execute_in_place(names) if write else [run(names)]
         print("\n".join(map(str, made)) or "All outputs are as before.")
@@ -185,7 +204,30 @@ def main(names: Sequence[str] = (), *, write: bool = False, device: str | None =
     except KeyboardInterrupt as error:
         print(error.args[0] if error.args else "Stopped.", file=sys.stderr)
         return 130
+    finally:
+        if record and not write:
+            _record(Path(record), lessons(names), begun)
     return 0
+
+
+def _record(
+    file: Path, stems: Sequence[str], begun: str, executed: Path = BUILD / "executed"
+) -> None:
+    """Write what the runs of these lessons took, with its origin; also when some failed.
+
+    Args:
+        begun: the time from which on runs count; older copies are of earlier runs.
+    """
+    from labutils.provenance import provenance
+
+    model = os.environ.get("LAB_MODEL") or DEFAULT
+    ran = [executed / ENGLISH / f"{stem}.ipynb" for stem in stems]
+    kept = [dict(read(path).metadata.lab_run) for path in ran if path.is_file()]
+    runs = [run for run in kept if run["started"] >= begun]
+    report = {"format": LESSONS_FORMAT, "origin": "measured", "model": Path(model).name}
+    command = f"LAB_MODEL={Path(model).name} lab notebooks run --device gpu {' '.join(stems)}"
+    report |= provenance(command, {Path(model).name: model_path(model)}, {}) | {"lessons": runs}
+    write_atomically(file, json.dumps(report, indent=1) + "\n")
 
 
 def machine() -> dict[str, str]:
@@ -251,10 +293,7 @@ def _run_lesson(
 ) -> LessonRun:
     """Execute one lesson in place; KeyboardInterrupt says where it stopped."""
     folder = _empty(build / "scratch" / stem)
-    started, clock = (
-        datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        time.monotonic(),
-    )
+    started, clock = _now(), time.monotonic()
     reached, cells = 0, count_cells(notebook)
 
     def on_cell(cell: int) -> None:
@@ -263,16 +302,21 @@ def _run_lesson(
         advance(cell)
 
     try:
-        with display.lesson(f"{edition}/{stem}", cells) as advance:
+        with gpu_memory.watch() as peak, display.lesson(f"{edition}/{stem}", cells) as advance:
             failure = execute(notebook, folder=folder, timeout=timeout, on_cell=on_cell)
     except KeyboardInterrupt:
         where = f"{edition}/{stem}, cell {reached} of {cells}"
         raise KeyboardInterrupt(f"Stopped in {where}: its kernel is ended.") from None
     seconds = round(time.monotonic() - clock, 1)
     error = failure.error if failure else ""
-    run = LessonRun(edition, stem, started, seconds, reached, cells, error)
+    run = LessonRun(edition, stem, started, seconds, reached, cells, error, peak.mib)
     display.console.print(str(run))
     return run
+
+
+def _now() -> str:
+    """The time in UTC, as ISO 8601, whose order is that of the texts."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def _empty(folder: Path) -> Path:

@@ -21,12 +21,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from labutils.bench import KV
 from labutils.bootstrap import write_atomically
+from labutils.errors import LabError
 from labutils.gpu_worker import Work
 from labutils.kv_budget import KVShape, bytes_per_token, tokens_that_fit
 from labutils.models import model_path
@@ -56,18 +57,29 @@ class Setup:
     """What the engine may see of the GPU; None: all."""
     share: float
     """cache_max_entry_count."""
+    tp: int = 1
+    """GPUs that share the model."""
+    prefill: int | None = None
+    """max_prefill_token_num; None leaves LMDeploy's own choice."""
 
     def __str__(self) -> str:
         cap = f"{self.cap_gib:g} GiB" if self.cap_gib else "whole"
-        return f"{self.weights:6} KV {self.kv:5} {cap:8} share {self.share:g}"
+        more = f" tp {self.tp}" if self.tp > 1 else ""
+        more += f" prefill {self.prefill}" if self.prefill else ""
+        return f"{self.weights:6} KV {self.kv:5} {cap:8} share {self.share:g}{more}"
 
 
 def main(args: argparse.Namespace) -> None:
-    """Measure, printing a line for each figure, and leave a JSON file."""
-    folders = {"fp16": model_path(args.model)}
-    if args.w4a16:
-        folders["w4a16"] = model_path(args.w4a16)
-    name = Path(folders["fp16"]).name
+    """Measure, printing a line for each figure, and leave a JSON file.
+
+    Raises:
+        LabError: no model is named, or one of that name is not here.
+    """
+    named = {"fp16": args.model, "w4a16": args.w4a16}
+    folders = {weights: model_path(name) for weights, name in named.items() if name}
+    if not folders:
+        raise LabError("Name what to measure: --model, --w4a16, or both.")
+    name = Path(next(iter(folders.values()))).name
     out = Path(args.out or DATA / "results" / machine_name() / f"gpu-bench-{name}.json")
     out.parent.mkdir(parents=True, exist_ok=True)
     loads = [(batch, args.prompt, args.decode) for batch in args.batch]
@@ -75,10 +87,10 @@ def main(args: argparse.Namespace) -> None:
     report = {"format": FORMAT, "origin": "measured"}
     report |= provenance(command_of(args), folders, {"prompts": SEED})
     report |= {"limits": _worker(Work("", 0, 0.8, None, (), False, SEED))["found"], "runs": []}
-    caps = args.cap or [None]
+    chosen = (args.cap or [None], folders, args.kv, args.tp, args.prefill or [None])
     setups = [
-        Setup(folders[weights], weights, kv, cap, args.share)
-        for cap, weights, kv in itertools.product(caps, folders, args.kv)
+        Setup(folders[weights], weights, kv, cap, args.share, tp, prefill)
+        for cap, weights, kv, tp, prefill in itertools.product(*chosen)
     ]
     end = time.monotonic() + 60 * args.minutes if args.minutes else float("inf")
     for setup in setups:
@@ -95,12 +107,13 @@ def main(args: argparse.Namespace) -> None:
 
 def command_of(args: argparse.Namespace) -> str:
     """The command line that gives these figures, without where they go."""
-    line = ["lab", "gpu-bench", "--model", Path(args.model).name]
+    line = ["lab", "gpu-bench"]
+    line += ["--model", Path(args.model).name] if args.model else []
     line += ["--w4a16", Path(args.w4a16).name] if args.w4a16 else []
-    for name in ("kv", "batch", "prompt", "decode", "long", "cap", "share"):
+    for name in ("kv", "batch", "prompt", "decode", "long", "cap", "share", "tp", "prefill"):
         values = getattr(args, name)
         values = values if isinstance(values, list) else [values]
-        line += [f"--{name}", *map(str, values)] if values != [None] else []
+        line += [f"--{name}", *map(str, values)] if values not in ([None], []) else []
     return shlex.join([*line, *(["--step"] if args.step else [])])
 
 
@@ -110,14 +123,15 @@ def measure(
     """One engine's run: status, memory, speeds and, if asked, a decode step."""
     policy = KV[setup.kv]
     cap = int(setup.cap_gib * 2**30) if setup.cap_gib else None
-    done = _worker(Work(setup.folder, policy, setup.share, cap, loads, step, SEED))
+    work = Work(setup.folder, policy, setup.share, cap, loads, step, SEED, setup.tp, setup.prefill)
+    done = _worker(work)
     run = asdict(setup) | {"folder": Path(setup.folder).name}
     if done["found"] is None:
         return run | {"status": "failed", "message": done["message"]}
     found = done["found"]
-    found["memory"] = _memory(setup.folder, policy, found["memory"], done["log"])
+    found["memory"] = _memory(setup, policy, found["memory"], done["log"])
     for load in found["loads"]:
-        load |= shares(load, setup.folder, policy, limits)
+        load |= shares(load, setup.folder, policy, limits, setup.tp)
     return run | {"status": "ok"} | found
 
 
@@ -159,16 +173,22 @@ def last_words(log: str, code: int) -> str:
 # --- what figures mean ------------------------------------------------------------------------
 
 
-def _memory(folder: str, policy: int, memory: dict[str, Any], log: str) -> dict[str, Any]:
-    """Bytes by what they hold: weights on disk, KV cache and its tokens, all that is gone."""
-    per_token = bytes_per_token(KVShape.of(folder), policy)
-    found: dict[str, Any] = {"weight_bytes": weight_bytes(folder), "kv_bytes_per_token": per_token}
+def _memory(setup: Setup, policy: int, memory: dict[str, Any], log: str) -> dict[str, Any]:
+    """Bytes by what they hold: weights on disk, KV cache and its tokens, all that is gone.
+
+    Of several GPUs the first is looked at, which holds its share of the weights and of each
+    token's KV cache.
+    """
+    per_token = bytes_per_token(KVShape.of(setup.folder), policy)
+    found: dict[str, Any] = {"weight_bytes": weight_bytes(setup.folder)}
+    found |= {"kv_bytes_per_token": per_token}
     if memory["before"]:
         free = [memory[when]["free_bytes"] for when in ("before", "after")]
         found |= {"free_before": free[0], "free_after": free[1], "taken": free[0] - free[1]}
     if said := BUDGET.findall(log):
         budget = int(float(said[-1]) * 2**20)
-        found |= {"kv_cache_bytes": budget, "kv_tokens": tokens_that_fit(budget, per_token)}
+        fit = tokens_that_fit(budget, per_token // setup.tp)
+        found |= {"kv_cache_bytes": budget, "kv_tokens": fit}
     return found
 
 
@@ -178,13 +198,14 @@ def weight_bytes(folder: str) -> int:
 
 
 def shares(
-    load: dict[str, Any], folder: str, policy: int, limits: dict[str, Any]
+    load: dict[str, Any], folder: str, policy: int, limits: dict[str, Any], tp: int = 1
 ) -> dict[str, float]:
     """What decode and prefill could reach at best, in tokens/s, and which share they did reach.
 
     A decode step reads all weights but the input embedding, and every sequence's KV cache; or it
     multiplies each sequence with every weight. The longer of the two is the limit. A prefill
-    multiplies every prompt token with every weight of the layers.
+    multiplies every prompt token with every weight of the layers. `tp` GPUs could at best take
+    that part of the time.
     """
     shape = shape_of(folder)
     linear = shape.layers * sum(out * into for out, into in linear_layers(shape).values())
@@ -192,8 +213,9 @@ def shares(
     batch, context = load["batch"], load["prompt_tokens"] + load["new_tokens"] / 2
     moved = weight_bytes(folder) - 2 * embedding
     moved += batch * context * bytes_per_token(KVShape.of(folder), policy)
-    rate = limits["matrix_rate"]["rate"]
-    seconds = [moved / limits["copy_bandwidth"]["rate"], 2 * (linear + embedding) * batch / rate]
+    rate = tp * limits["matrix_rate"]["rate"]
+    bandwidth = tp * limits["copy_bandwidth"]["rate"]
+    seconds = [moved / bandwidth, 2 * (linear + embedding) * batch / rate]
     decode, prefill = batch / max(seconds), rate / (2 * linear)
     return {
         "decode_limit_tok_s": round(decode, 1),
@@ -206,8 +228,8 @@ def shares(
 
 def lines(run: dict[str, Any]) -> Iterator[str]:
     """A run for people."""
-    fields = ("folder", "weights", "kv", "cap_gib", "share")
-    yield f"{Setup(**{name: run[name] for name in fields})} {run['status']}"
+    setup = Setup(**{each.name: run[each.name] for each in fields(Setup) if each.name in run})
+    yield f"{setup} {run['status']}"
     if run["status"] != "ok":
         yield f"    {run.get('message', '')}"
         return

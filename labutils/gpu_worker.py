@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 WARM_UP_TOKENS = 8
+BEGINS = 16
+"""Tokens of a load's first reply that are kept, to see whether two engines say the same."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,10 @@ class Work:
     step: bool
     """Whether to take a decode step apart."""
     seed: int
+    tp: int = 1
+    """GPUs that share the model."""
+    prefill: int | None = None
+    """max_prefill_token_num; None leaves LMDeploy's own choice."""
 
 
 def main() -> None:
@@ -74,6 +80,8 @@ def measure(work: Work, kind: str) -> dict[str, Any]:
         session_len=sum(most[1:]) + 128,
         max_batch_size=most[0],
         cache_max_entry_count=work.share,
+        tp=work.tp,
+        **({"max_prefill_token_num": work.prefill} if work.prefill else {}),
     )
     start = time.perf_counter()
     pipe = pipeline(work.folder, backend_config=config, log_level="ERROR")
@@ -128,8 +136,8 @@ class Bench:
     def load(self, batch: int, prompt: int, decode: int) -> dict[str, Any]:
         """Prefill and decode speed of `batch` sequences at once."""
         self.timed(batch, prompt, WARM_UP_TOKENS)
-        first, prompt_tokens = self.timed(batch, prompt, 1)
-        whole, _ = self.timed(batch, prompt, 1 + decode)
+        first, prompt_tokens, _ = self.timed(batch, prompt, 1)
+        whole, _, begins = self.timed(batch, prompt, 1 + decode)
         return {
             "batch": batch,
             "prompt_tokens": round(prompt_tokens / batch),
@@ -140,10 +148,14 @@ class Bench:
             "prefill_tok_s": round(prompt_tokens / first, 1),
             "decode_tok_s": round(batch * decode / (whole - first), 1),
             "output_tok_s": round(batch * (1 + decode) / whole, 1),
+            "begins": begins,
         }
 
-    def timed(self, batch: int, prompt: int, tokens: int) -> tuple[float, int]:
-        """(seconds, prompt tokens of the whole batch); prompts differ, so that no cache helps."""
+    def timed(self, batch: int, prompt: int, tokens: int) -> tuple[float, int, list[int]]:
+        """(seconds, prompt tokens of the whole batch, how the first reply begins).
+
+        Prompts differ, so that no cache helps, and are the same for every engine.
+        """
         from lmdeploy import GenerationConfig
 
         texts = [self.passage(prompt) for _ in range(batch)]
@@ -154,7 +166,8 @@ class Bench:
         made = {reply.generate_token_len for reply in replies}
         if made != {tokens}:
             raise RuntimeError(f"asked for {tokens} tokens of each sequence, got {sorted(made)}")
-        return seconds, sum(reply.input_token_len for reply in replies)
+        begins = list(replies[0].token_ids[:BEGINS])
+        return seconds, sum(reply.input_token_len for reply in replies), begins
 
     def passage(self, length: int) -> str:
         """About `length` tokens of Python's documentation, from a random place."""

@@ -121,6 +121,7 @@ def api_server(
     port: int | None = None,
     name: str = "127.0.0.1",
     api_key: str = "",
+    gpu: int | None = None,
     start_seconds: float = START_SECONDS,
     **options: Any,
 ) -> Server:
@@ -131,6 +132,7 @@ def api_server(
         port: TCP port; None takes a free one.
         name: the address that it listens on; 0.0.0.0 lets everybody in.
         api_key: a key that requests must carry; '' for none.
+        gpu: the only GPU that it sees, counted from 0; None leaves it all of them.
         start_seconds: how long it may take to answer.
         options: further options of the command, such as session_len or quant_policy.
 
@@ -141,7 +143,8 @@ def api_server(
     options.setdefault("model_name", Path(model).name)
     if api_key:
         options["api_keys"] = api_key
-    server = _start("serve api_server", (model,), name, port, options, api_key)
+    sees = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": str(gpu)}
+    server = _start("serve api_server", (model,), name, port, options, api_key, sees)
     server.model = options["model_name"]
     _wait(server, lambda: server.health() == 200 and _completes(server), start_seconds)
     return server

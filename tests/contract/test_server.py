@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import openai
@@ -198,3 +199,10 @@ def test_a_client_that_goes_away_frees_its_blocks(running):
     metrics = running.metrics()
     assert metrics["num_requests_running"] == 0
     assert metrics["generation_tokens_total"] < 3 * 900, "the answers were cut off"
+
+
+def test_a_server_sees_only_its_own_gpu(model, monkeypatch):
+    monkeypatch.setattr("labutils.server._wait", lambda *args: None)
+    with api_server(model, gpu=1) as server:
+        environment = Path(f"/proc/{server.process.pid}/environ").read_bytes().split(b"\0")
+    assert b"CUDA_VISIBLE_DEVICES=1" in environment

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from labutils import gpu_bench, provenance
+from labutils import cli, gpu_bench, gpu_pair, model_path, provenance
+from labutils.errors import LabError
 from labutils.gpu_trace import summary, union
 from labutils.paths import DATA
 from labutils.random_model import make_random
@@ -82,6 +83,29 @@ def test_shares_of_the_limits(tmp_path):
     assert found["decode_limit_tok_s"] == pytest.approx(1e9 / (2 * (linear + embedding)), rel=0.01)
 
 
+def test_two_gpus_share_the_time():
+    """Twice the bandwidth and twice the arithmetic, so half the time at best."""
+    folder = {"batch": 1, "prompt_tokens": 1, "new_tokens": 1}
+    load = folder | {"decode_tok_s": 10.0, "prefill_tok_s": 20.0}
+    limits = {"copy_bandwidth": {"rate": 1e9}, "matrix_rate": {"rate": 1e12}}
+    one, two = (gpu_bench.shares(load, model_path(), 0, limits, tp) for tp in (1, 2))
+    for name in ("decode_limit_tok_s", "prefill_limit_tok_s"):
+        assert two[name] == pytest.approx(2 * one[name], rel=1e-3)
+
+
+def test_a_run_names_what_is_not_the_default():
+    run = {"folder": "m", "weights": "w4a16", "kv": "int8", "cap_gib": 8.0, "share": 0.5}
+    run |= {"status": "failed", "message": "out of memory"}
+    assert list(gpu_bench.lines(run))[0] == "w4a16  KV int8  8 GiB    share 0.5 failed"
+    more = list(gpu_bench.lines(run | {"tp": 2, "prefill": 512}))
+    assert more[0] == "w4a16  KV int8  8 GiB    share 0.5 tp 2 prefill 512 failed"
+
+
+def test_something_has_to_be_measured():
+    with pytest.raises(LabError, match="--w4a16"):
+        gpu_bench.main(cli.parser().parse_args(["gpu-bench"]))
+
+
 @pytest.mark.parametrize(
     ("log", "words"),
     [
@@ -96,6 +120,27 @@ def test_last_words(log, words):
 
 def test_there_are_results():
     assert RESULTS
+
+
+ANY_RESULTS = sorted((DATA / "results").glob("*/*.json"))
+OTHER_RESULTS = [path for path in ANY_RESULTS if path not in RESULTS and path.stem != "doctor"]
+
+
+@pytest.mark.parametrize("path", OTHER_RESULTS, ids=lambda path: path.stem)
+def test_the_other_results_say_where_they_come_from_too(path: Path):
+    found = json.loads(path.read_text("utf-8"))
+    assert found["format"].startswith("lmdeploy-lab ") and found["origin"] == "measured"
+    for key in ("date", "command", "versions", "machine", "hashes"):
+        assert found[key], key
+    assert path.parent.name == provenance.slug(found["machine"]["name"])
+    assert not re.search(r'"/|[ =]/\w', path.read_text("utf-8")), "no path of a machine"
+
+
+def test_a_pair_of_gpus_needs_two():
+    args = cli.parser().parse_args(["gpu-pair", "--model", "m", "--concurrency", "1", "8"])
+    assert gpu_pair.command_of(args) == "lab gpu-pair --model m --concurrency 1 8 --tokens 128"
+    with pytest.raises(LabError, match="needs two GPUs"):
+        gpu_pair.main(args)
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
