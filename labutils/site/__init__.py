@@ -21,7 +21,6 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
 from labutils.errors import LabError
-from labutils.ladder import report, summary
 from labutils.notebooks import CHINESE, EDITIONS, ENGLISH, dumps, read
 from labutils.paths import DATA, NOTEBOOKS
 from labutils.site import widgets
@@ -49,7 +48,7 @@ _NOTES = {
     },
     CHINESE: {
         "ran": "{when} 在本机运行，用时 {seconds:g} 秒。",
-        "failed": "**{when} 的运行停在第 {cell} 个代码单元：`{error}`。**其后的单元没有运行。",
+        "failed": "**{when} 的运行停在第 {cell} 个代码单元：`{error}`**。其后的单元没有运行。",
         "recorded": "以下为随课程附带的输出，本课尚未在本机运行。",
         "home": "全部课程",
         "widget": "（交互式组件：请在 JupyterLab 中运行本单元）",
@@ -123,6 +122,8 @@ def _sphinx(work: Path) -> None:
 
 def _ladder_reports(html: Path) -> None:
     """The report of the recorded run that lesson 07 reads, in each language."""
+    from labutils.ladder import report, summary  # SciPy and Matplotlib, which running does without
+
     recorded = summary.read(_RECORDED_RUN)
     for edition, twin in ((ENGLISH, CHINESE), (CHINESE, ENGLISH)):
         home = "../index.html" if edition == ENGLISH else "index.html"
@@ -145,7 +146,8 @@ def _stage(source: Path, executed: Path, root: Path) -> list[NotebookNode]:
         (source / edition).mkdir(exist_ok=True)
         for stem, notebook in pages.items():
             (source / edition / f"{stem}.ipynb").write_text(dumps(notebook), "utf-8")
-        (source / _START[edition]).write_text(start_page(edition, pages, root), "utf-8")
+        if pages:
+            (source / _START[edition]).write_text(start_page(edition, pages, root), "utf-8")
         runs += [page.metadata.lab_run for page in pages.values() if "lab_run" in page.metadata]
     return [run for number, run in enumerate(runs) if run not in runs[:number]]
 
