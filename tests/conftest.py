@@ -10,6 +10,7 @@ hides an output and execution counts go up.
 
 import signal
 import time
+from pathlib import Path
 from queue import Empty
 from typing import Any
 
@@ -49,3 +50,12 @@ def _await_reply(patient: Any, kernel: Any, msg_id: str, timeout: float | None =
 
 def _execute_cell_input(kernel: Any, source: str, allow_stdin: bool | None = None) -> str:
     return kernel.kc.execute(source, store_history=True, allow_stdin=False, stop_on_error=False)
+
+
+@pytest.fixture(scope="session")
+def course_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the course's real site, with committed outputs alone."""
+    from labutils.site import build_site
+
+    folder = tmp_path_factory.mktemp("site")
+    return build_site(folder / "course", executed=folder / "none").parent

@@ -21,6 +21,7 @@ from labutils.paths import NOTEBOOKS
 FIGURES = {
     "00_parts": lesson00.parts,
     "00_turbomind": lesson00.turbomind,
+    "00_paging": lesson00.paging,
     "01_conversion": lesson01.conversion,
     "03_local_chat": lesson03.local_chat,
     "04_serving": lesson04.serving,

@@ -1,20 +1,20 @@
 """What figures consist of: boxes and arrows with text, as SVG.
 
 Text stays text, so that a reader's own fonts show it (no CJK font is needed to draw) and a screen
-reader can read it.
+reader can read it. Figures are about 510 wide, so that a phone shows their letters at 9 pixels.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
-BLUE, ORANGE, GREY = "#dbe9f6", "#fde6cf", "#eeeeee"
+BLUE, ORANGE, GREEN, GREY, PAPER = "#dbe9f6", "#fde6cf", "#dcefd5", "#eeeeee", "#fafafa"
 FONT = "font-family='system-ui, sans-serif'"
 
 
 @dataclass(frozen=True)
 class Box:
-    """A labelled rectangle; position and size in pixels."""
+    """A labelled rectangle; position and size in pixels. A `frame` has its title at the top."""
 
     x: int
     y: int
@@ -23,26 +23,44 @@ class Box:
     title: str
     lines: Sequence[str] = ()
     fill: str = BLUE
+    frame: bool = False
+
+
+@dataclass(frozen=True)
+class Label:
+    """Words that stand by themselves, centred on x, their base line at y."""
+
+    x: int
+    y: int
+    text: str
 
 
 @dataclass(frozen=True)
 class Arrow:
-    """A straight arrow from one point to another, with a label over its middle."""
+    """An arrow from one point to another with a label over its middle, or right of an upright one.
+
+    It is straight, or goes round: up to the height `over`, across, and down.
+    """
 
     x1: int
     y1: int
     x2: int
     y2: int
     label: str = ""
+    over: int | None = None
 
 
-def svg(width: int, height: int, title: str, parts: Sequence[Box | Arrow]) -> str:
-    """An SVG document with `title` as its accessible name."""
-    body = [piece for part in parts for piece in _draw(part)]
+Part = Box | Label | Arrow
+
+
+def svg(width: int, height: int, title: str, parts: Sequence[Part]) -> str:
+    """An SVG document in a frame under its `title`, which is also its accessible name."""
+    frame = Box(2, 2, width - 4, height - 4, title, (), PAPER, frame=True)
+    body = [piece for part in (frame, *parts) for piece in _draw(part)]
     return "\n".join(
         [
-            f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width} {height}' "
-            f"role='img' aria-labelledby='title' {FONT}>",
+            f"<svg xmlns='http://www.w3.org/2000/svg' width='{width}' height='{height}' "
+            f"viewBox='0 0 {width} {height}' role='img' aria-labelledby='title' {FONT}>",
             f"<title id='title'>{escape(title)}</title>",
             "<defs><marker id='tip' viewBox='0 0 8 8' refX='7' refY='4' markerWidth='7' "
             "markerHeight='7' orient='auto'><path d='M0 0 8 4 0 8z' fill='#444'/></marker></defs>",
@@ -53,27 +71,50 @@ def svg(width: int, height: int, title: str, parts: Sequence[Box | Arrow]) -> st
     )
 
 
-def _draw(part: Box | Arrow) -> Iterator[str]:
-    if isinstance(part, Arrow):
-        yield (
-            f"<path d='M{part.x1} {part.y1}L{part.x2} {part.y2}' stroke='#444' "
-            "stroke-width='1.5' marker-end='url(#tip)'/>"
-        )
-        yield _text((part.x1 + part.x2) // 2, (part.y1 + part.y2) // 2 - 8, part.label, 12)
-        return
+def _draw(part: Part) -> Iterator[str]:
+    if isinstance(part, Label):
+        yield _text(part.x, part.y, part.text)
+    elif isinstance(part, Arrow):
+        yield from _draw_arrow(part)
+    else:
+        yield from _draw_box(part)
+
+
+def _draw_box(box: Box) -> Iterator[str]:
     yield (
-        f"<rect x='{part.x}' y='{part.y}' width='{part.width}' height='{part.height}' rx='6' "
-        f"fill='{part.fill}' stroke='#888'/>"
+        f"<rect x='{box.x}' y='{box.y}' width='{box.width}' height='{box.height}' rx='6' "
+        f"fill='{box.fill}' stroke='#888'/>"
     )
-    middle = part.x + part.width // 2
-    yield _text(middle, part.y + 22, part.title, 14, bold=True)
-    for number, line in enumerate(part.lines):
-        yield _text(middle, part.y + 44 + 18 * number, line, 12)
+    middle = box.x + box.width // 2
+    used = 18 * len(box.lines) + 18
+    y = box.y + (22 if box.frame else (box.height - used) // 2 + 14)
+    if box.title:
+        yield _text(middle, y, box.title, 14, bold=True)
+    for number, line in enumerate(box.lines, 1):
+        yield _text(middle, y + 1 + 18 * number, line)
 
 
-def _text(x: int, y: int, text: str, size: int, bold: bool = False) -> str:
+def _draw_arrow(arrow: Arrow) -> Iterator[str]:
+    way = f"L{arrow.x2} {arrow.y2}"
+    x, y = (arrow.x1 + arrow.x2) // 2, (arrow.y1 + arrow.y2) // 2
+    if arrow.over is not None:
+        way = f"V{arrow.over}H{arrow.x2}V{arrow.y2}"
+        y = arrow.over
+    yield (
+        f"<path d='M{arrow.x1} {arrow.y1}{way}' fill='none' stroke='#444' "
+        "stroke-width='1.5' marker-end='url(#tip)'/>"
+    )
+    if not arrow.label:
+        return
+    if arrow.x1 == arrow.x2:
+        yield _text(x + 8, y + 4, arrow.label, anchor="start")
+    else:
+        yield _text(x, y - 7, arrow.label)
+
+
+def _text(x: int, y: int, text: str, size: int = 13, bold: bool = False, anchor: str = "") -> str:
     weight = " font-weight='600'" if bold else ""
     return (
-        f"<text x='{x}' y='{y}' font-size='{size}' text-anchor='middle' fill='#222'{weight}>"
-        f"{escape(text)}</text>"
+        f"<text x='{x}' y='{y}' font-size='{size}' text-anchor='{anchor or 'middle'}' "
+        f"fill='#222'{weight}>{escape(text)}</text>"
     )

@@ -1,6 +1,6 @@
 """Lesson 01's figure."""
 
-from labutils.figures.draw import GREY, ORANGE, Arrow, Box, svg
+from labutils.figures.draw import GREY, ORANGE, Arrow, Box, Label, svg
 
 _CONVERSION = {
     "en": {
@@ -30,18 +30,19 @@ def conversion(language: str) -> str:
     """Lesson 01: converting at every start, or once into a workspace."""
     say = _CONVERSION[language]
     boxes = [
-        Box(30, 110, 160, 60, say["folder"][0], say["folder"][1:], GREY),
-        Box(300, 60, 190, 60, say["online"][0], say["online"][1:]),
-        Box(600, 110, 160, 60, say["engine"][0], say["engine"][1:], ORANGE),
-        Box(270, 185, 160, 60, say["convert"][0], say["convert"][1:]),
-        Box(450, 185, 140, 60, say["workspace"][0], say["workspace"][1:], GREY),
+        Box(12, 104, 126, 54, say["folder"][0], say["folder"][1:], GREY),
+        Box(180, 52, 150, 54, say["online"][0], say["online"][1:]),
+        Box(368, 104, 140, 54, say["engine"][0], say["engine"][1:], ORANGE),
+        Box(130, 196, 168, 54, say["convert"][0], say["convert"][1:]),
+        Box(326, 196, 170, 54, say["workspace"][0], say["workspace"][1:], GREY),
     ]
     arrows = [
-        Arrow(190, 125, 298, 95, say["on"]),
-        Arrow(490, 95, 598, 125),
-        Arrow(190, 170, 268, 215, say["off"]),
-        Arrow(430, 215, 448, 215),
-        Arrow(590, 205, 640, 172),
+        Arrow(138, 118, 178, 84),
+        Arrow(330, 80, 384, 102),
+        Arrow(75, 158, 128, 220),
+        Arrow(298, 223, 324, 223),
+        Arrow(440, 196, 440, 160),
+        Label(138, 84, say["on"]),
+        Label(66, 206, say["off"]),
     ]
-    frame = Box(10, 10, 770, 255, say["title"], (), "#fafafa")
-    return svg(790, 275, say["title"], [frame, *boxes, *arrows])
+    return svg(520, 266, say["title"], [*boxes, *arrows])

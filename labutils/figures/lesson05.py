@@ -1,8 +1,8 @@
 """Lesson 05's figure."""
 
-from labutils.figures.draw import BLUE, GREY, ORANGE, Box, svg
+from labutils.figures.draw import BLUE, GREY, ORANGE, Box, Label, svg
 
-PIXELS_A_BYTE = 2
+PIXELS_A_BYTE = 1.5
 HEAD_DIM = 128
 
 _KV = {
@@ -26,15 +26,15 @@ _KV = {
 def kv(language: str) -> str:
     """Lesson 05: what a row takes in 16 bits, int8 and int4."""
     say = _KV[language]
-    parts = [Box(10, 10, 770, 250, say["title"], (), "#fafafa")]
+    parts = []
     for number, (name, bits) in enumerate(zip(say["rows"], (16, 8, 4), strict=True)):
-        y = 50 + 66 * number
+        y = 46 + 66 * number
         size = HEAD_DIM * bits // 8
-        width = size * PIXELS_A_BYTE
+        width = round(size * PIXELS_A_BYTE)
         extra = 0 if bits == 16 else 4
-        parts.append(Box(25, y, 90, 50, name, (say["bytes"].format(size + extra),), GREY))
-        parts.append(Box(130, y, width, 50, say["numbers"], (say["bytes"].format(size),), BLUE))
+        parts.append(Box(12, y, 90, 54, name, (say["bytes"].format(size + extra),), GREY))
+        parts.append(Box(112, y, width, 54, say["numbers"], (say["bytes"].format(size),), BLUE))
         if extra:
-            parts.append(Box(130 + width, y, extra * PIXELS_A_BYTE, 50, "", (), ORANGE))
-            parts.append(Box(160 + width, y + 8, 190, 34, say["scale"], (), "white"))
-    return svg(790, 270, say["title"], parts)
+            parts.append(Box(112 + width, y, round(extra * PIXELS_A_BYTE), 54, "", (), ORANGE))
+            parts.append(Label(112 + width + 90, y + 32, say["scale"]))
+    return svg(520, 250, say["title"], parts)

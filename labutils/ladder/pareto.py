@@ -1,4 +1,4 @@
-"""Plots of what a rung costs against the memory it takes, as SVG, and in words for who cannot see.
+"""Plots of what a rung costs against the memory it takes, as SVG.
 
 Colours are those of Okabe and Ito; the shape of a marker tells the KV cache and its filling the
 weights, so nothing depends on colour. Labels are the field's English terms in both editions.
@@ -89,12 +89,6 @@ def plot(
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None})
     return text.getvalue()
-
-
-def words(points: Sequence[Point], label: str) -> str:
-    """The plot for a screen reader: every rung with its two values."""
-    each = [f"{rung(p.name).title}: {p.memory:.0f} MiB, {p.value:.3g}" for p in points]
-    return f"{label} against weights + KV cache. {'; '.join(each)}."
 
 
 def _draw(axes: matplotlib.axes.Axes, point: Point) -> None:

@@ -5,7 +5,9 @@ thresholds move (`decide` is called by the notebook for that).
 """
 
 import base64
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import jinja2
 
@@ -24,22 +26,27 @@ _HERE = Path(__file__).parent
 _MARKS = {"measured": "m", "predicted": "p", "published": "s"}
 
 
-def write(path: Path, summary: Summary, language: str = "en") -> None:
+def write(
+    path: Path,
+    summary: Summary,
+    language: str = "en",
+    links: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Write `report.html`, all of it or nothing."""
-    write_atomically(path, render(summary, language))
+    write_atomically(path, render(summary, language, links))
 
 
-def render(summary: Summary, language: str = "en") -> str:
+def render(
+    summary: Summary, language: str = "en", links: Mapping[str, str] = MappingProxyType({})
+) -> str:
     """The report as HTML; a summary without a decision is decided with the usual thresholds.
 
     Args:
         language: 'en' or 'zh'.
+        links: where a line above the title leads, address by words.
     """
     decision = summary.decision or decide(summary)
     spoken = words(language)
-
-    def named(name: str) -> str:
-        return spoken["baseline"] if name == "baseline" else rung(name).title
 
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE),
@@ -48,16 +55,18 @@ def render(summary: Summary, language: str = "en") -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"shown": shown, "interval": interval, "named": named}
+    environment.filters |= {"shown": shown, "interval": interval}
     environment.filters |= {"size": size, "points": points}
+    environment.filters["named"] = lambda name: _named(name, spoken)
     return environment.get_template("report.html.j2").render(
         summary=summary,
         decision=decision,
         language=language,
+        links=links,
         w=spoken,
         marks=_MARKS,
         rung=rung,
-        plots=_plots(summary, decision),
+        plots=_plots(summary, decision, spoken),
         categories=_categories(summary),
         questions=questions(summary, decision.thresholds.tokens),
     )
@@ -100,25 +109,30 @@ def _form(figure: Figure, signed: bool) -> tuple[float, str, str]:
     return 1, {"tokens/s": ".1f"}.get(figure.unit, ".3g"), ""
 
 
-def _plots(summary: Summary, decision: Decision) -> list[dict[str, str]]:
+def _named(name: str, spoken: Mapping[str, str]) -> str:
+    return spoken["baseline"] if name == "baseline" else rung(name).title
+
+
+def _plots(summary: Summary, decision: Decision, spoken: Mapping[str, str]) -> list[dict[str, str]]:
     """Accuracy, KL divergence and tokens/s against memory, as far as they were measured."""
-    asked = decision.thresholds
-    kinds = {  # label: (points, whether more is better, limit)
-        "change in accuracy, points": (_points(summary, decision, "accuracy"), True),
-        "KL divergence, nats": (_points(summary, decision, "kl"), False),
-        f"tokens/s at concurrency {asked.concurrency}": (
-            _points(summary, decision, "speed"),
-            True,
-        ),
-    }
+    asked, english = decision.thresholds, words("en")
     found = []
-    for label, (each, up) in kinds.items():
+    for kind in ("accuracy", "kl", "speed"):
+        each = _points(summary, decision, kind)
         if len(each) > 1:
-            limit = -100 * asked.accuracy_loss if label.startswith("change") else None
-            svg = pareto.plot(each, label, up, decision.rung, limit)
+            label = english[f"plot_{kind}"].format(concurrency=asked.concurrency)
+            limit = -100 * asked.accuracy_loss if kind == "accuracy" else None
+            svg = pareto.plot(each, label, kind != "kl", decision.rung, limit)
+            what = spoken[f"plot_{kind}"].format(concurrency=asked.concurrency)
             data = base64.b64encode(svg.encode()).decode()
-            found.append({"data": data, "words": pareto.words(each, label)})
+            found.append({"data": data, "words": _in_words(each, what, spoken)})
     return found
+
+
+def _in_words(points: Sequence[pareto.Point], what: str, spoken: Mapping[str, str]) -> str:
+    """A plot for who cannot see it: every rung with its two values."""
+    each = [f"{_named(p.name, spoken)}: {p.memory:.0f} MiB, {p.value:.3g}" for p in points]
+    return spoken["plot_words"].format(what=what, points="; ".join(each))
 
 
 def _points(summary: Summary, decision: Decision, kind: str) -> list[pareto.Point]:

@@ -62,6 +62,13 @@ WORDS = {
         "越靠左越省内存。点线连接的是没有被其他级同时超过的各级。实心：未量化权重；空心：W4A16。"
         "竖线：区间。",
     ),
+    "plot_accuracy": ("change in accuracy, points", "准确率变化（百分点）"),
+    "plot_kl": ("KL divergence, nats", "KL 散度（nats）"),
+    "plot_speed": ("tokens/s at concurrency {concurrency}", "并发 {concurrency} 时的词元/秒"),
+    "plot_words": (
+        "{what} against weights + KV cache. {points}.",
+        "横轴：权重 + KV 缓存；纵轴：{what}。{points}。",
+    ),
     "categories": ("By category", "按类别"),
     "category": ("Category", "类别"),
     "items": ("Items", "题数"),

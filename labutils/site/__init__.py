@@ -5,43 +5,58 @@ of the other edition's run if it was not executed itself, and the committed ones
 which. Widgets are shown as text, because their scripts would have to be fetched and could do
 nothing without a kernel.
 
-Not here: how the pages look (`conf.py` and the files beside it), executing lessons (`course`).
+Not here: how the pages look (`conf.py` and the files beside it), the start pages (`start`),
+executing lessons (`course`).
 """
 
-import html
 import json
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
-import jinja2
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
 from labutils.errors import LabError
 from labutils.notebooks import CHINESE, EDITIONS, ENGLISH, dumps, read
-from labutils.paths import NOTEBOOKS
+from labutils.paths import DATA, NOTEBOOKS
+from labutils.site import widgets
+from labutils.site.start import readable, start_page
 
 _HERE = Path(__file__).parent
+_RECORDED_RUN = DATA / "ladder" / "smollm2-135m.json"
+_LABELS = re.compile(
+    r"(?:(?:[xy]label|title)(?:=|\()|(?:pareto\.plot|plot_\w+)\([^\"'\n]*)[\"']([^\"']+)"
+)
+_START = {ENGLISH: "index.md", CHINESE: "zh/index.md"}
 _NAMES = {ENGLISH: "English", CHINESE: "中文"}
-_GUIDES = {ENGLISH: "Guides", CHINESE: "指南"}
 _NOTES = {
     ENGLISH: {
         "ran": "Run here on {when} in {seconds:g} s.",
         "failed": "**The run of {when} stopped in cell {cell}: `{error}`.** The rest did not run.",
         "recorded": "Recorded outputs: this lesson was not run here.",
         "home": "All lessons",
+        "widget": "(interactive: run this cell in JupyterLab)",
+        "plot": "Plot: ",
+        "solution": "a solution",
+        "tests": "how it is tested",
+        "show": "Show {}",
+        "hide": "Hide {}",
     },
     CHINESE: {
         "ran": "{when} 在本机运行，用时 {seconds:g} 秒。",
-        "failed": "**{when} 的运行停在第 {cell} 个代码单元：`{error}`。**其后的单元没有运行。",
+        "failed": "**{when} 的运行停在第 {cell} 个代码单元：`{error}`**。其后的单元没有运行。",
         "recorded": "以下为随课程附带的输出，本课尚未在本机运行。",
         "home": "全部课程",
+        "widget": "（交互式组件：请在 JupyterLab 中运行本单元）",
+        "plot": "数据图：",
+        "solution": "参考答案",
+        "tests": "测试代码",
+        "show": "显示{}",
+        "hide": "收起{}",
     },
 }
 
@@ -77,6 +92,7 @@ def build_site(
     try:
         runs = _stage(work / "source", executed, root)
         _sphinx(work)
+        _ladder_reports(work / "html")
         (work / "html" / "course.json").write_text(json.dumps(runs, indent=1), "utf-8")
         _replace(work / "html", out)
     except KeyboardInterrupt:
@@ -97,36 +113,42 @@ def _replace(new: Path, out: Path) -> None:
 
 def _sphinx(work: Path) -> None:
     options = ["-q", "-b", "html", "-c", str(_HERE), "-d", str(work / "doctrees")]
-    command = [
-        sys.executable,
-        "-m",
-        "sphinx",
-        *options,
-        str(work / "source"),
-        str(work / "html"),
-    ]
+    command = [sys.executable, "-m", "sphinx", *options, str(work / "source"), str(work / "html")]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode:
         reason = (done.stderr.strip() or "no reason given").splitlines()[-1]
         raise LabError(f"Sphinx could not build the course's site: {reason}")
 
 
+def _ladder_reports(html: Path) -> None:
+    """The report of the recorded run that lesson 07 reads, in each language."""
+    from labutils.ladder import report, summary  # SciPy and Matplotlib, which running does without
+
+    recorded = summary.read(_RECORDED_RUN)
+    for edition, twin in ((ENGLISH, CHINESE), (CHINESE, ENGLISH)):
+        home = "../index.html" if edition == ENGLISH else "index.html"
+        links = {"LMDeploy Lab": home, _NAMES[twin]: f"../{twin}/ladder_report.html"}
+        report.write(html / edition / "ladder_report.html", recorded, edition, links)
+
+
 # --- Staging: the sources that Sphinx reads -----------------------------------------------------
 
 
 def _stage(source: Path, executed: Path, root: Path) -> list[NotebookNode]:
-    """Copy figures, write every page and the opening page; the runs that the pages show."""
+    """Copy figures, write every page and the start pages; the runs that the pages show."""
     shutil.copytree(root, source, ignore=shutil.ignore_patterns("*.ipynb", ".*"))
-    pages = {
-        (edition, path.stem): _page(path, edition, executed, root)
-        for edition in EDITIONS
-        for path in sorted((root / edition).glob("*.ipynb"))
-    }
-    for (edition, stem), notebook in pages.items():
+    runs = []
+    for edition in EDITIONS:
+        pages = {
+            path.stem: _page(path, edition, executed, root)
+            for path in sorted((root / edition).glob("*.ipynb"))
+        }
         (source / edition).mkdir(exist_ok=True)
-        (source / edition / f"{stem}.ipynb").write_text(dumps(notebook), "utf-8")
-    runs = [page.metadata.lab_run for page in pages.values() if "lab_run" in page.metadata]
-    (source / "index.md").write_text(_opening_page(pages, runs), "utf-8")
+        for stem, notebook in pages.items():
+            (source / edition / f"{stem}.ipynb").write_text(dumps(notebook), "utf-8")
+        if pages:
+            (source / _START[edition]).write_text(start_page(edition, pages, root), "utf-8")
+        runs += [page.metadata.lab_run for page in pages.values() if "lab_run" in page.metadata]
     return [run for number, run in enumerate(runs) if run not in runs[:number]]
 
 
@@ -141,12 +163,40 @@ def _page(path: Path, edition: str, executed: Path, root: Path) -> NotebookNode:
                 cell.outputs = outputs[cell.id].outputs
                 cell.execution_count = outputs[cell.id].execution_count
         notebook.metadata.lab_run = ran.metadata.lab_run
-    _widgets_as_text(notebook, ran.metadata.get("widgets", {}) if ran else {})
+    state = ran.metadata.get("widgets", {}) if ran else {}
+    widgets.as_text(notebook, state, _NOTES[edition]["widget"])
+    _fold_solutions(notebook, edition)
+    _name_plots(notebook, edition)
     twin = next(each for each in EDITIONS if each != edition)
     has_twin = (root / twin / path.name).exists()
     note = _note(notebook, edition, f"../{twin}/{path.name}" if has_twin else "", _NAMES[twin])
-    notebook.cells.insert(1, new_markdown_cell(note))
+    heading = ""
+    if notebook.cells[0].cell_type == "markdown":
+        heading, _, notebook.cells[0].source = notebook.cells[0].source.partition("\n")
+    notebook.cells.insert(0, new_markdown_cell(f"{heading}\n\n{{.run-note}}\n{note}"))
     return notebook
+
+
+def _fold_solutions(notebook: NotebookNode, edition: str) -> None:
+    """Readers shall try an exercise before they see how it is solved and tested."""
+    words = _NOTES[edition]
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and (exercise := cell.metadata.get("nbgrader")):
+            what = words["solution" if exercise.solution else "tests"]
+            cell.metadata.tags = [*cell.metadata.get("tags", []), "hide-input"]
+            cell.metadata.mystnb = NotebookNode(
+                code_prompt_show=words["show"].format(what),
+                code_prompt_hide=words["hide"].format(what),
+            )
+
+
+def _name_plots(notebook: NotebookNode, edition: str) -> None:
+    """Give plots their axes' labels as alternative text; cells print the numbers behind them."""
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            labels = _LABELS.findall(cell.source)
+            words = _NOTES[edition]["plot"] + ", ".join(dict.fromkeys(labels))
+            cell.metadata.setdefault("mystnb", NotebookNode()).image = {"alt": words.strip(" :：")}
 
 
 def _executed_copy(
@@ -167,86 +217,7 @@ def _code(notebook: NotebookNode) -> list[tuple[str, str]]:
 def _note(notebook: NotebookNode, edition: str, twin: str, twin_name: str) -> str:
     words, run = _NOTES[edition], notebook.metadata.get("lab_run")
     kind = "recorded" if run is None else "failed" if run.error else "ran"
-    fields = {} if run is None else run | {"when": _readable(run.started)}
-    links = [f"[{words['home']}](../index.md)"] + ([f"[{twin_name}]({twin})"] if twin else [])
+    fields = {} if run is None else run | {"when": readable(run.started)}
+    links = [f"[{words['home']}](../{_START[edition]})"]
+    links += [f"[{twin_name}]({twin})"] if twin else []
     return " · ".join([*links, words[kind].format(**fields)])
-
-
-def _readable(moment: str) -> str:
-    """'2025-01-31T12:00:05+00:00' as '2025-01-31 12:00 UTC'."""
-    return f"{moment[:10]} {moment[11:16]} UTC"
-
-
-def _opening_page(
-    pages: Mapping[tuple[str, str], NotebookNode], runs: Sequence[NotebookNode]
-) -> str:
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
-    latest = max(runs, key=lambda run: run.started, default=None)
-    return environment.from_string((_HERE / "index.md.j2").read_text("utf-8")).render(
-        lessons=[_row(stem, pages) for stem in sorted({stem for _, stem in pages})],
-        names=_NAMES,
-        guides=_GUIDES,
-        pages=pages,
-        machine=latest.machine if latest else {},
-        when=_readable(latest.started) if latest else "",
-    )
-
-
-def _row(stem: str, pages: Mapping[tuple[str, str], NotebookNode]) -> dict[str, str]:
-    links = {
-        edition: f"[{_title(pages[edition, stem], stem)}]({edition}/{stem}.ipynb)"
-        if (edition, stem) in pages
-        else ""
-        for edition in EDITIONS
-    }
-    page = next(pages[edition, stem] for edition in EDITIONS if (edition, stem) in pages)
-    run = page.metadata.get("lab_run")
-    if run is None:
-        state = "recorded · 附带"
-    elif run.error:
-        state = f"**failed · 失败**, cell {run.cell} of {run.cells}"
-    else:
-        state = f"{run.seconds:g} s"
-    return links | {"stem": stem, "run": state}
-
-
-def _title(notebook: NotebookNode, stem: str) -> str:
-    """The lesson's first heading, fit for a table cell."""
-    prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    found = re.search(r"^#+\s+(.+)$", prose, re.MULTILINE)
-    return re.sub(r"[\[\]|]", " ", found[1]).strip() if found else stem
-
-
-# --- Widgets ------------------------------------------------------------------------------------
-
-_VIEW = "application/vnd.jupyter.widget-view+json"
-_STATE = "application/vnd.jupyter.widget-state+json"
-
-
-def _widgets_as_text(notebook: NotebookNode, widgets: Mapping[str, Any]) -> None:
-    """Replace each widget's output by the words it showed last, in place."""
-    models = {
-        key: model["state"] for key, model in widgets.get(_STATE, {}).get("state", {}).items()
-    }
-    for cell in notebook.cells:
-        for output in cell.get("outputs", ()):
-            view = output.get("data", {}).pop(_VIEW, None)
-            if view and (words := " ".join(_words(view["model_id"], models))):
-                output.data["text/plain"] = words
-
-
-def _words(model_id: str, models: Mapping[str, Any]) -> Iterator[str]:
-    """What a widget and those inside it say: descriptions, values, captured outputs."""
-    state = models.get(model_id.removeprefix("IPY_MODEL_"), {})
-    value = state.get("value")
-    if "bar_style" in state:
-        value = None  # a progress bar: its neighbours say the same in words
-    shown = " ".join(
-        str(each) for each in (state.get("description"), value) if each not in (None, "")
-    )
-    if plain := html.unescape(re.sub(r"<[^>]+>", "", shown)).strip():
-        yield plain
-    for output in state.get("outputs", ()):
-        yield output.get("text") or output.get("data", {}).get("text/plain", "")
-    for child in state.get("children", ()):
-        yield from _words(child, models)

@@ -4,6 +4,7 @@ Formulas become MathML, which every browser draws without scripts or fonts from 
 is executed here; `labutils.course` stages notebooks with the outputs they shall show.
 """
 
+import re
 from functools import cache
 from typing import Any
 
@@ -19,13 +20,16 @@ extensions = ["myst_nb"]
 html_theme = "furo"
 html_static_path = ["_static"]
 html_css_files = ["course.css"]
+html_favicon = "_static/favicon.svg"
+html_use_index = False
 html_show_sphinx = html_show_copyright = False
 html_copy_source = False
 html_show_sourcelink = False
 html_show_search_summary = False  # is fetched, which browsers refuse for pages opened from disk
 html_math_renderer = "mathml"
+pygments_dark_style = "github-dark"
 html_theme_options = {"footer_icons": []}
-myst_enable_extensions = ["amsmath", "dollarmath"]
+myst_enable_extensions = ["amsmath", "attrs_block", "attrs_inline", "dollarmath"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"
 nb_ipywidgets_js: dict[str, Any] = {}  # their scripts lie on a CDN; `course` stages widgets as text
@@ -64,22 +68,46 @@ def visit_block(translator: Any, node: nodes.math_block) -> None:
     raise nodes.SkipNode
 
 
+FURO_IN_CHINESE = {
+    "Home": "首页",
+    "Next": "下一课",
+    "Previous": "上一课",
+    "On this page": "本页内容",
+    "Back to top": "回到顶部",
+}
+
+
 @cache
 def chinese() -> Any:
-    """Sphinx's own Chinese wording of the theme's buttons and headings."""
+    """Sphinx's own Chinese wording of buttons and headings."""
     return locale.init([locale._LOCALE_DIR], "zh_CN")[0]
 
 
-def speak_the_page_s_language(
+def in_chinese(text: str) -> str:
+    """Furo's words in Chinese, and those that Sphinx has."""
+    return FURO_IN_CHINESE.get(text) or chinese().gettext(text)
+
+
+def keep_to_the_page_s_language(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
 ) -> None:
-    """Mark Chinese pages as Chinese and give them Chinese buttons."""
+    """Lead from a page to those of its language alone, under Chinese buttons on Chinese pages."""
+    caption = '<p class="caption"'
+    parts = context.get("furo_navigation_tree", "").split(caption)
+    first = 1  # lessons and guides in English, then both in Chinese
     if page.startswith("zh/"):
+        first = 3
         context["language"] = "zh-CN"
-        context["_"] = context["gettext"] = chinese().gettext
+        context["master_doc"] = "zh/index"
+        context["_"] = context["gettext"] = in_chinese
+    context["furo_navigation_tree"] = "".join(caption + part for part in parts[first:][:2])
+    for way in ("prev", "next"):
+        if re.match(r"\.\./(en|zh)/", (context.get(way) or {}).get("link", "")):
+            context[way] = None
 
 
 def setup(app: Sphinx) -> None:
     """Register the two hooks above."""
     app.add_html_math_renderer("mathml", (visit_inline, None), (visit_block, None))
-    app.connect("html-page-context", speak_the_page_s_language)
+    after_furo = 900
+    app.connect("html-page-context", keep_to_the_page_s_language, after_furo)

@@ -449,7 +449,7 @@ def test_the_site_loads_nothing_from_elsewhere(root: Path, out: Path) -> None:
     for sheet in out.rglob("*.css"):
         assert not re.search(r"(@import|url\()[\"' ]*(https?:)?//", sheet.read_text("utf-8"))
     assert "<mfrac>" in read_page(out, "en/00_cache")
-    assert "IntSlider()" in words(read_page(out, "en/00_cache"))
+    assert "interactive: run this cell" in words(read_page(out, "en/00_cache"))
     assert "not run here" in read_page(out, "en/00_cache")
 
 
@@ -578,7 +578,7 @@ def test_widgets_are_shown_as_their_words() -> None:
         "count": {"description": "", "value": "<b>3/3</b> [00:00&lt;00:00]"},
     }
     models = {name: {"state": state} for name, state in states.items()}
-    site._widgets_as_text(shown, {site._STATE: {"state": models}})
+    site.widgets.as_text(shown, {site.widgets.STATE: {"state": models}}, "?")
     assert shown.cells[1].outputs[0].data == {"text/plain": "fill: 100% 3/3 [00:00<00:00]"}
 
 

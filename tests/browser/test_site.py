@@ -1,0 +1,66 @@
+"""The course's site in a browser: it fits a phone, leads through its pages and asks for nothing."""
+
+import pytest
+
+from labutils.notebooks import lessons
+from labutils.paths import NOTEBOOKS
+
+CROWDED = """() => {
+  const box = element => element.getBBox();
+  const meets = (a, b, by) => a.x < b.x + b.width - by && b.x < a.x + a.width - by
+    && a.y < b.y + b.height - by && b.y < a.y + a.height - by;
+  const within = (a, b) => b.x <= a.x && a.x + a.width <= b.x + b.width
+    && b.y <= a.y + 2 && a.y + a.height <= b.y + b.height + 2;
+  const texts = [...document.querySelectorAll("text")];
+  const rects = [...document.querySelectorAll("rect")].map(box);
+  return texts.filter((text, n) =>
+    texts.slice(n + 1).some(other => meets(box(text), box(other), 3))
+    || rects.some(rect => meets(box(text), rect, 0) && !within(box(text), rect))
+  ).map(text => text.textContent);
+}"""
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_every_page_fits_the_screen_and_stays_by_itself(page, course_site, width):
+    page.set_viewport_size({"width": width, "height": 900})
+    for path in sorted(course_site.rglob("*.html")):
+        page.goto(path.as_uri())
+        page.wait_for_function("[...document.images].every(image => image.complete)")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+        assert page.evaluate("[...document.images].every(image => image.naturalWidth)"), path
+    assert [each for each in page.asked if not each.startswith(("file:", "data:"))] == []
+
+
+def test_a_reader_goes_through_the_course_and_changes_the_language(page, course_site):
+    page.goto((course_site / "index.html").as_uri())
+    page.get_by_role("link", name="Start with lesson 00").click()
+    seen = [page.locator("h1").inner_text()[:2]]
+    while (onward := page.locator("a.next-page")).count():
+        onward.click()
+        seen.append(page.locator("h1").inner_text()[:2])
+    assert seen == [stem[:2] for stem in lessons()]
+    assert page.evaluate("document.documentElement.lang") == "en"
+    page.get_by_role("main").get_by_role("link", name="中文").click()
+    assert page.evaluate("document.documentElement.lang") == "zh-CN"
+    assert page.locator("h1").inner_text().startswith("07 · 最佳实践")
+    assert page.locator(".sidebar-tree a", has_text="Environment").count() == 0
+    page.get_by_role("link", name="全部课程").click()
+    page.get_by_role("link", name="阶梯报告").click()
+    assert page.locator("h1").inner_text() == "该用哪种量化？"
+    page.get_by_role("link", name="English").click()
+    page.get_by_role("link", name="LMDeploy Lab").click()
+    assert page.get_by_role("link", name="Start with lesson 00").is_visible()
+
+
+def test_solutions_are_folded_until_a_reader_asks(page, course_site):
+    page.goto((course_site / "en" / "05_kv_quantization.html").as_uri())
+    solution = page.get_by_text("### BEGIN SOLUTION").first
+    assert not solution.is_visible()
+    page.get_by_text("Show a solution").first.click()
+    assert solution.is_visible()
+
+
+def test_texts_of_figures_stand_in_their_boxes_and_clear_of_each_other(page):
+    for path in sorted(NOTEBOOKS.glob("*/figures/*.svg")):
+        page.goto(path.as_uri())
+        assert page.evaluate(CROWDED) == [], path
