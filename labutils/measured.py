@@ -202,7 +202,7 @@ def ladder(language: str) -> str:
         change = rung["quality"]["accuracy_change"]
         said = to.format(*(100 * change[key] for key in ("value", "low", "high")))
         right = f"{100 * rung['quality']['accuracy']['value']:.1f}"
-        rows.append((rung["name"], right, "" if rung["name"] == "baseline" else said))
+        rows.append((f"`{rung['name']}`", right, "" if rung["name"] == "baseline" else said))
     return markdown(heads[language], rows)
 
 
