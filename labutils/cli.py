@@ -39,7 +39,6 @@ def parser() -> argparse.ArgumentParser:
     _add_chat(commands)
     _add_bench(commands)
     _add_ladder(commands)
-    _add_gpu_bench(commands)
     _add_classic(commands)
     _add_grade(commands)
     return top
@@ -310,6 +309,7 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
     bench.add_argument("--quantized", help="folder of the same model in W4A16, timed as well")
     bench.add_argument("--json", action="store_true", help="print JSON only")
     bench.set_defaults(run=_bench)
+    _add_bench_gpu(bench.add_subparsers(metavar="gpu"))
 
 
 def _bench(args: argparse.Namespace) -> None:
@@ -318,20 +318,8 @@ def _bench(args: argparse.Namespace) -> None:
     bench.main(args)
 
 
-# --- lab ladder -------------------------------------------------------------------------------
-
-
-def _add_ladder(commands: argparse._SubParsersAction) -> None:
-    from labutils.ladder import command
-
-    command.add(_add(commands, "ladder", "Try the quantizations, measure each, decide."))
-
-
-# --- lab gpu-bench ----------------------------------------------------------------------------
-
-
-def _add_gpu_bench(commands: argparse._SubParsersAction) -> None:
-    bench = _add(commands, "gpu-bench", "Memory and speed on a GPU by weights, KV cache and batch.")
+def _add_bench_gpu(kinds: argparse._SubParsersAction) -> None:
+    bench = _add(kinds, "gpu", "Memory and speed on a GPU by weights, KV cache and batch.")
     bench.add_argument("--model", required=True, help="registry name or folder, 16 bit")
     bench.add_argument("--w4a16", help="folder of a model of that shape in W4A16, as well")
     bench.add_argument("--kv", nargs="+", choices=("none", "int8", "int4"), default=["none"])
@@ -344,13 +332,22 @@ def _add_gpu_bench(commands: argparse._SubParsersAction) -> None:
     bench.add_argument("--step", action="store_true", help="take a decode step at batch 1 apart")
     bench.add_argument("--minutes", type=float, help="begin no engine after that time")
     bench.add_argument("--out", help="JSON file (default: in data/results)")
-    bench.set_defaults(run=_gpu_bench)
+    bench.set_defaults(run=_bench_gpu)
 
 
-def _gpu_bench(args: argparse.Namespace) -> None:
+def _bench_gpu(args: argparse.Namespace) -> None:
     from labutils import gpu_bench
 
     gpu_bench.main(args)
+
+
+# --- lab ladder -------------------------------------------------------------------------------
+
+
+def _add_ladder(commands: argparse._SubParsersAction) -> None:
+    from labutils.ladder import command
+
+    command.add(_add(commands, "ladder", "Try the quantizations, measure each, decide."))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""`lab gpu-bench`: memory and speed of a model on a GPU, by weights, KV cache, batch and card size.
+"""`lab bench gpu`: memory and speed of a model on a GPU, by weights, KV cache, batch and card size.
 
-    lab gpu-bench --model RANDOM-7B --w4a16 RANDOM-7B-W4A16 --kv none int8 int4 --cap 8 24 40
+    lab bench gpu --model RANDOM-7B --w4a16 RANDOM-7B-W4A16 --kv none int8 int4 --cap 8 24 40
 
 One engine after another, each in a process of its own (`gpu_worker`). An engine that does not fit
 is a result, too, with its own last words. Speeds stand beside what the machine's measured memory
@@ -95,7 +95,7 @@ def main(args: argparse.Namespace) -> None:
 
 def command_of(args: argparse.Namespace) -> str:
     """The command line that gives these figures, without where they go."""
-    line = ["lab", "gpu-bench", "--model", Path(args.model).name]
+    line = ["lab", "bench", "gpu", "--model", Path(args.model).name]
     line += ["--w4a16", Path(args.w4a16).name] if args.w4a16 else []
     for name in ("kv", "batch", "prompt", "decode", "long", "cap", "share"):
         values = getattr(args, name)

@@ -1,4 +1,4 @@
-"""The process of `lab gpu-bench` that holds one engine: its memory, its speed, a step of it.
+"""The process of `lab bench gpu` that holds one engine: its memory, its speed, a step of it.
 
 Each engine gets a process of its own, because engines give memory back late and may end their
 process. It reads what to do from a JSON file and writes what it found to another; what LMDeploy

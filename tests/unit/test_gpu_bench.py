@@ -1,4 +1,4 @@
-"""What `lab gpu-bench` makes of timings, traces and logs, and the results that are committed."""
+"""What `lab bench gpu` makes of timings, traces and logs, and the results that are committed."""
 
 import json
 import re
