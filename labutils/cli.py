@@ -15,16 +15,21 @@ from labutils.errors import LabError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one `lab` command line; returns the exit code."""
-    args = parser().parse_args(arguments)
+    return run(parser(), arguments)
+
+
+def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None) -> int:
+    """Parse a command line and call what it sets as `run`; `python -m labutils.chat` ends alike."""
+    args = parser.parse_args(arguments)
     # A terminated command ends its kernels and servers the way an interrupted one does.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         return args.run(args) or 0
     except LabError as error:
-        print(f"lab: {error}", file=sys.stderr)
+        print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nlab: interrupted", file=sys.stderr)
+        print(f"\n{parser.prog}: interrupted", file=sys.stderr)
         return 130
 
 
@@ -36,7 +41,6 @@ def parser() -> argparse.ArgumentParser:
     _add_model(commands)
     _add_commands(commands)
     _add_notebooks(commands)
-    _add_chat(commands)
     _add_bench(commands)
     _add_ladder(commands)
     _add_classic(commands)
@@ -270,23 +274,6 @@ def _grade(args: argparse.Namespace) -> None:
         say=print,
     )
     print(args.out)
-
-
-# --- lab chat ---------------------------------------------------------------------------------
-
-
-def _add_chat(commands: argparse._SubParsersAction) -> None:
-    chat = _add(commands, "chat", "Chat with a model on a page in the browser; Ctrl-C ends it.")
-    chat.add_argument("--model", default=None, help="registry name or folder")
-    chat.add_argument("--port", type=int, default=None, help="of the page; none takes a free one")
-    chat.add_argument("--language", choices=("en", "zh"), default="en", help="of the page")
-    chat.set_defaults(run=_chat)
-
-
-def _chat(args: argparse.Namespace) -> None:
-    from labutils.chat import page
-
-    page.main(args.model, args.port, args.language)
 
 
 # --- lab bench --------------------------------------------------------------------------------

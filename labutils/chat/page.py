@@ -1,4 +1,4 @@
-"""`lab chat`: the chat panel as a page of its own, through Voila.
+"""`python -m labutils.chat`: the chat panel as a page of its own, through Voila.
 
 LMDeploy's `serve gradio` is gone; this takes its place. A server starts, then Voila, which shows a
 notebook of one cell; both are for this machine only, and both end with the command.

@@ -140,9 +140,9 @@ def test_a_student_works_through_the_lesson_on_serving(page, lab):
 
 @pytest.fixture
 def command(jupyter_env, tmp_path) -> Iterator[tuple[subprocess.Popen, str]]:
-    """`lab chat` as typed in a terminal, and the address that it printed."""
+    """`python -m labutils.chat` as typed in a terminal, and the address that it printed."""
     process = subprocess.Popen(
-        [sys.executable, "-u", "-m", "labutils.cli", "chat", "--model", "smollm2-135m"],
+        [sys.executable, "-u", "-m", "labutils.chat", "--model", "smollm2-135m"],
         env={**jupyter_env, "TMPDIR": str(tmp_path)},
         stdout=subprocess.PIPE,
         text=True,
@@ -157,7 +157,7 @@ def command(jupyter_env, tmp_path) -> Iterator[tuple[subprocess.Popen, str]]:
 
 
 @pytest.mark.timeout(400)
-def test_the_page_of_lab_chat(page, command, tmp_path):
+def test_the_page_without_a_notebook(page, command, tmp_path):
     process, url = command
     started = psutil.Process(process.pid).children(recursive=True)
     page.goto(url)
