@@ -1,7 +1,11 @@
-"""Two questions about folders: what a model's config.json says, and is there room for a new one."""
+"""What a model's config.json says of its shape, and whether there is room for a new folder.
+
+Layers are taken to be built as Llama's are. Left out: biases, models whose layers differ.
+"""
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +15,34 @@ from labutils.errors import LabError
 def read_config(model: Path) -> dict[str, Any]:
     """A model folder's config.json."""
     return json.loads((model / "config.json").read_text(encoding="utf-8"))
+
+
+def heads(config: Mapping[str, Any]) -> tuple[int, int, int]:
+    """(heads, key-value heads, dimensions of a head); the last two may be left to the others."""
+    count = config["num_attention_heads"]
+    head_dim = config.get("head_dim") or config["hidden_size"] // count
+    return count, config.get("num_key_value_heads") or count, head_dim
+
+
+def linear_layers(config: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+    """(outputs, inputs) of the linear layers in a decoder layer, by Llama's names."""
+    hidden, inner = config["hidden_size"], config["intermediate_size"]
+    count, kv_heads, head_dim = heads(config)
+    return {
+        "self_attn.q_proj": (count * head_dim, hidden),
+        "self_attn.k_proj": (kv_heads * head_dim, hidden),
+        "self_attn.v_proj": (kv_heads * head_dim, hidden),
+        "self_attn.o_proj": (hidden, count * head_dim),
+        "mlp.gate_proj": (inner, hidden),
+        "mlp.up_proj": (inner, hidden),
+        "mlp.down_proj": (hidden, inner),
+    }
+
+
+def linear_weights(config: Mapping[str, Any]) -> int:
+    """How many numbers the linear layers of all decoder layers hold."""
+    layer = sum(out * into for out, into in linear_layers(config).values())
+    return config["num_hidden_layers"] * layer
 
 
 def check_room(folder: Path, needed: float, what: str, otherwise: str) -> None:

@@ -27,12 +27,12 @@ from typing import Any
 
 from labutils.bench import KV
 from labutils.bootstrap import write_atomically
+from labutils.folders import linear_weights, read_config
 from labutils.gpu_worker import Work
 from labutils.kv_budget import KVShape, bytes_per_token, tokens_that_fit
 from labutils.models import model_path
 from labutils.paths import DATA
 from labutils.provenance import machine_name, provenance
-from labutils.random_model import linear_layers, shape_of
 
 FORMAT = "lmdeploy-lab gpu bench 1"
 LONG_BATCH = 64
@@ -186,9 +186,9 @@ def shares(
     multiplies each sequence with every weight. The longer of the two is the limit. A prefill
     multiplies every prompt token with every weight of the layers.
     """
-    shape = shape_of(folder)
-    linear = shape.layers * sum(out * into for out, into in linear_layers(shape).values())
-    embedding = shape.vocab * shape.hidden
+    config = read_config(Path(folder))
+    linear = linear_weights(config)
+    embedding = config["vocab_size"] * config["hidden_size"]
     batch, context = load["batch"], load["prompt_tokens"] + load["new_tokens"] / 2
     moved = weight_bytes(folder) - 2 * embedding
     moved += batch * context * bytes_per_token(KVShape.of(folder), policy)

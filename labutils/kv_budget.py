@@ -7,13 +7,13 @@ up, `cache_bytes` what `cache_max_entry_count` means by release.
 Left out: TurboMind's own block layout; models whose layers differ, or cache anything but K and V.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from labutils.commands import history
 from labutils.errors import LabError
+from labutils.folders import heads, read_config
 
 BLOCK = 64
 """Tokens in a block of today's engines: the unit in which they give memory to a sequence."""
@@ -36,13 +36,8 @@ class KVShape:
         """
         file = Path(model) / "config.json"
         try:
-            config = json.loads(file.read_text(encoding="utf-8"))
-            heads = config["num_attention_heads"]
-            return cls(
-                config["num_hidden_layers"],
-                config.get("num_key_value_heads") or heads,
-                config.get("head_dim") or config["hidden_size"] // heads,
-            )
+            config = read_config(Path(model))
+            return cls(config["num_hidden_layers"], *heads(config)[1:])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise LabError(
                 f"{file} does not say how many layers and heads the model has: name the folder of "
