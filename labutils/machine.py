@@ -18,6 +18,7 @@ from pathlib import Path
 
 import psutil
 
+from labutils import provenance
 from labutils.cpu import activate
 from labutils.paths import ROOT
 
@@ -126,12 +127,8 @@ def _gpu() -> Gpu:
 
 def _card_bytes() -> int | None:
     """Memory of the first card by nvidia-smi, which knows nothing of slices."""
-    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits", "-i", "0"]
-    try:
-        said = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
-        return int(said.stdout.split()[0]) * 2**20
-    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
-        return None
+    size = provenance.gpu().get("memory.total", "").removesuffix(" MiB")
+    return int(size) * 2**20 if size.isdecimal() else None
 
 
 def _turbomind() -> str:

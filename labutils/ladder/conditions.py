@@ -6,9 +6,7 @@ file's hash is kept with its size and time of change, because a large model take
 
 import json
 import os
-import platform
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 
 import psutil
@@ -19,40 +17,36 @@ from labutils.cpu.activate import MEANINGS
 from labutils.ladder.plan import Plan
 from labutils.ladder.results import Conditions
 from labutils.models import sha256
-from labutils.provenance import gpu
+from labutils.provenance import gpu, processor, versions
 
-PACKAGES = ("lmdeploy", "torch", "transformers")
 _PATTERNS = ("*.json", "*.safetensors", "*.bin", "*.model", "*.jinja", "*.txt", "*.py")
 
 
-def collect(plan: Plan, hashes: Mapping[str, str], **settings: str) -> Conditions:
-    """The conditions of a rung on this machine.
+def collect(
+    plan: Plan, hashes: Mapping[str, str], machine: Mapping[str, str], **settings: str
+) -> Conditions:
+    """The conditions of a rung.
 
     Args:
         plan: sizes and seed.
         hashes: of model, items and texts.
+        machine: this one, see `machine`.
         settings: whatever else decides this rung's figures.
     """
     return Conditions(
-        versions=versions(),
+        versions=versions() | {"labutils": __version__},
         hashes=dict(hashes),
-        machine=machine(),
+        machine=dict(machine),
         settings=plan.settings() | settings,
         seeds={"items": plan.seed},
     )
-
-
-def versions() -> dict[str, str]:
-    """Of Python, of this package and of what computes."""
-    found = {name: metadata.version(name) for name in PACKAGES}
-    return found | {"python": platform.python_version(), "labutils": __version__}
 
 
 def machine() -> dict[str, str]:
     """Processor, cores, memory, GPU, and what the environment asks for, if it does."""
     asked = {name: os.environ[name] for name in MEANINGS if name in os.environ}
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "cores": f"{len(os.sched_getaffinity(0))} cores",
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
         "GPU": gpu().get("name") or "no GPU",
@@ -89,12 +83,3 @@ def _read_cache(cache: Path) -> dict[str, str]:
         return dict(json.loads(cache.read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return {}
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()

@@ -13,7 +13,7 @@ from typing import Any
 
 from labutils.errors import LabError
 from labutils.folders import linear_weights, read_config
-from labutils.ladder import conditions, data, engine, logits, memory, results, speed
+from labutils.ladder import data, engine, logits, memory, results, speed
 from labutils.ladder.plan import chosen
 from labutils.ladder.results import Memory, Quality, Result, Speed
 from labutils.ladder.task import Failure, Pipe, Progress, Task
@@ -73,9 +73,8 @@ class _Rung:
         self.tokenizer = AutoTokenizer.from_pretrained(task.model, trust_remote_code=True)
         self.concurrency = self.plan.concurrency
         self.batch = max(self.concurrency)
-        self.limits = speed.limits(
-            self.run / "limits.json", device.kind, self.dtype, conditions.machine()
-        )
+        about = task.conditions.machine
+        self.limits = speed.limits(self.run / "limits.json", device.kind, self.dtype, about)
         itemsize = getattr(torch, self.dtype).itemsize
         budget = memory.Budget(device.kind, device.engine == "TurboMind", itemsize, self.batch)
         self.free = memory.free_bytes(device.kind)
