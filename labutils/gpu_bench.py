@@ -30,8 +30,10 @@ from labutils.bootstrap import write_atomically
 from labutils.folders import linear_weights, read_config
 from labutils.gpu_worker import Work
 from labutils.kv_budget import KVShape, bytes_per_token, tokens_that_fit
+from labutils.limits import step_seconds
 from labutils.models import model_path
 from labutils.paths import DATA
+from labutils.programs import lines_of, telling
 from labutils.provenance import machine_name, provenance
 
 FORMAT = "lmdeploy-lab gpu bench 1"
@@ -40,7 +42,6 @@ SEED = 0
 ENGINE_SECONDS = 240.0
 BUDGET = re.compile(r"cache budget: ([\d.]+) MB")
 """What TurboMind logs of the bytes that it sets aside for the KV cache; its MB are 2**20."""
-WORDS = re.compile(r"Error|error:|CHECK|out of memory|terminate|what\(\)", re.I)
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def measure(
 
 
 def _worker(work: Work) -> dict[str, Any]:
-    """Run a worker to its end: what it found (None if it failed), its log and last words."""
+    """Run a worker to its end: what it found, with its log, or None, with its last words."""
     with tempfile.TemporaryDirectory() as folder:
         asked, found = Path(folder) / "work.json", Path(folder) / "found.json"
         asked.write_text(json.dumps(asdict(work)), "utf-8")
@@ -139,21 +140,11 @@ def _worker(work: Work) -> dict[str, Any]:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            message = f"no end after {ENGINE_SECONDS:.0f} s"
-            return {"found": None, "log": "", "message": message}
-        whole = found.is_file()
-        return {
-            "found": json.loads(found.read_text("utf-8")) if whole else None,
-            "log": done.stdout,
-            "message": "" if whole else last_words(done.stdout, done.returncode),
-        }
-
-
-def last_words(log: str, code: int) -> str:
-    """The lines of a log that say why a process ended, at most three; else its last one."""
-    said = [line.strip() for line in log.splitlines() if line.strip()]
-    telling = [line for line in said if WORDS.search(line)] or said[-1:] or ["it printed nothing"]
-    return f"exit code {code}: {' | '.join(telling[-3:])[:400]}"
+            return {"found": None, "message": f"no end after {ENGINE_SECONDS:.0f} s"}
+        if found.is_file():
+            return {"found": json.loads(found.read_text("utf-8")), "log": done.stdout}
+        words = telling(lines_of(done.stdout)) or "it printed nothing"
+        return {"found": None, "message": f"exit code {done.returncode}: {words[:400]}"}
 
 
 # --- what figures mean ------------------------------------------------------------------------
@@ -190,10 +181,10 @@ def shares(
     linear = linear_weights(config)
     embedding = config["vocab_size"] * config["hidden_size"]
     batch, context = load["batch"], load["prompt_tokens"] + load["new_tokens"] / 2
-    moved = weight_bytes(folder) - 2 * embedding
-    moved += batch * context * bytes_per_token(KVShape.of(folder), policy)
-    rate = limits["matrix_rate"]["rate"]
-    seconds = [moved / limits["copy_bandwidth"]["rate"], 2 * (linear + embedding) * batch / rate]
+    token = bytes_per_token(KVShape.of(folder), policy)
+    bandwidth, rate = limits["copy_bandwidth"]["rate"], limits["matrix_rate"]["rate"]
+    read = weight_bytes(folder) - 2 * embedding + batch * context * token
+    seconds = step_seconds(read, (linear + embedding) * batch, bandwidth, rate)
     decode, prefill = batch / max(seconds), rate / (2 * linear)
     return {
         "decode_limit_tok_s": round(decode, 1),

@@ -22,16 +22,11 @@ from labutils.ladder.records import named
 from labutils.ladder.results import Status
 from labutils.ladder.task import Failure, Progress, heard
 from labutils.processes import RUNNING, end_with_parent, forget, group, note
+from labutils.programs import lines_of, telling
 
 LOOK_EVERY = 0.5
 TAIL = 6
 """Lines of a log that are quoted."""
-_TELLING = re.compile(
-    r"\b(?:fatal|check failed|terminate called|what\(\):|out of memory)\b"
-    r"|^(?:[\w.]*\.)?\w*(?:Error|Exception)\b",
-    re.I,
-)
-_FATAL = re.compile(r"\bfatal\b", re.I)
 _NO_MEMORY = re.compile(r"out of memory|OutOfMemory|MemoryError|can't allocate memory", re.I)
 
 
@@ -184,15 +179,8 @@ def _ending(code: int) -> str:
 
 
 def last_words(log: Path, ending: str) -> str:
-    """The last lines of a log; in the very last the line that tells most, and how it ended.
-
-    Of fatal errors that is the first, because those of other threads follow from it; of exceptions
-    the last, which names the others as its causes.
-    """
-    said = log.read_text(encoding="utf-8", errors="replace").replace("\r", "\n")
-    lines = [line.strip() for line in said.splitlines() if line.strip() and "%|" not in line]
-    telling = [line for line in lines if _FATAL.search(line)][:1]
-    telling = telling or [line for line in lines if _TELLING.search(line)][-1:] or lines[-1:]
-    return "\n".join(
-        [*lines[-TAIL:], *(f"{line.rstrip('.')} ({ending})" for line in telling)] or [ending]
-    )
+    """The last lines of a log; in the very last the line that tells most, and how it ended."""
+    lines = lines_of(log.read_text(encoding="utf-8", errors="replace"))
+    if not lines:
+        return ending
+    return "\n".join([*lines[-TAIL:], f"{telling(lines).rstrip('.')} ({ending})"])

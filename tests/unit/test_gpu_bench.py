@@ -82,18 +82,6 @@ def test_shares_of_the_limits(tmp_path):
     assert found["decode_limit_tok_s"] == pytest.approx(1e9 / (2 * (linear + embedding)), rel=0.01)
 
 
-@pytest.mark.parametrize(
-    ("log", "words"),
-    [
-        ("loading\n[FATAL] CUDA error: out of memory\nbye", "[FATAL] CUDA error: out of memory"),
-        ("loading\nnothing more", "nothing more"),
-        ("", "it printed nothing"),
-    ],
-)
-def test_last_words(log, words):
-    assert gpu_bench.last_words(log, -6) == f"exit code -6: {words}"
-
-
 def test_there_are_results():
     assert RESULTS
 
