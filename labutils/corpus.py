@@ -15,6 +15,7 @@ How LMDeploy gets to read a text is in `labutils.hub`.
 import hashlib
 import json
 import platform
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -111,6 +112,27 @@ def python_topics() -> Topics:
     found = tuple(topics[key] for key in sorted(topics))
     digest = hashlib.sha256("\n\n".join(found).encode()).hexdigest()
     return Topics(found, platform.python_version(), digest)
+
+
+class Passages:
+    """Passages of Python's documentation from random places: all differ, so that no cache helps."""
+
+    def __init__(self, model: str, seed: int = 0) -> None:
+        """By the tokenizer of a model folder; a seed gives the same passages everywhere."""
+        from transformers import AutoTokenizer
+
+        self._tokenizer = AutoTokenizer.from_pretrained(model)
+        self._ids = self._tokenizer("\n\n".join(python_topics().texts)).input_ids
+        self._random = random.Random(seed)
+
+    def ids(self, length: int) -> list[int]:
+        """The next one as `length` token ids."""
+        start = self._random.randrange(len(self._ids) - length)
+        return self._ids[start : start + length]
+
+    def text(self, length: int) -> str:
+        """The next one as text, about `length` tokens."""
+        return self._tokenizer.decode(self.ids(length))
 
 
 # --- files ---------------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ the engine sees a smaller card. Without a GPU, the CPU device is measured, and m
 
 import json
 import os
-import random
 import sys
 import time
 from collections.abc import Sequence
@@ -116,14 +115,9 @@ class Bench:
     """Timings of an LMDeploy pipeline."""
 
     def __init__(self, pipe: Any, folder: str, seed: int) -> None:
-        from transformers import AutoTokenizer
+        from labutils.corpus import Passages
 
-        from labutils import corpus
-
-        self.pipe = pipe
-        self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.ids = self.tokenizer("\n\n".join(corpus.python_topics().texts)).input_ids
-        self.random = random.Random(seed)
+        self.pipe, self.passages = pipe, Passages(folder, seed)
 
     def load(self, batch: int, prompt: int, decode: int) -> dict[str, Any]:
         """Prefill and decode speed of `batch` sequences at once."""
@@ -146,7 +140,7 @@ class Bench:
         """(seconds, prompt tokens of the whole batch); prompts differ, so that no cache helps."""
         from lmdeploy import GenerationConfig
 
-        texts = [self.passage(prompt) for _ in range(batch)]
+        texts = [self.passages.text(prompt) for _ in range(batch)]
         wanted = GenerationConfig(max_new_tokens=tokens, do_sample=False, ignore_eos=True)
         start = time.perf_counter()
         replies = self.pipe(texts, gen_config=wanted, do_preprocess=False)
@@ -155,11 +149,6 @@ class Bench:
         if made != {tokens}:
             raise RuntimeError(f"asked for {tokens} tokens of each sequence, got {sorted(made)}")
         return seconds, sum(reply.input_token_len for reply in replies)
-
-    def passage(self, length: int) -> str:
-        """About `length` tokens of Python's documentation, from a random place."""
-        start = self.random.randrange(len(self.ids) - length)
-        return self.tokenizer.decode(self.ids[start : start + length])
 
 
 if __name__ == "__main__":
