@@ -186,9 +186,9 @@ class Entry:
     licence: str
 
 
-def read_manifest(folder: Path | None = None) -> dict[str, dict[str, Any]]:
+def read_manifest() -> dict[str, dict[str, Any]]:
     """The entries by file name; empty without a manifest."""
-    manifest = (folder or FOLDER) / "manifest.json"
+    manifest = FOLDER / "manifest.json"
     return json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else {}
 
 

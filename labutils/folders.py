@@ -17,6 +17,11 @@ def read_config(model: Path) -> dict[str, Any]:
     return json.loads((model / "config.json").read_text(encoding="utf-8"))
 
 
+def write_json(file: Path, content: Mapping[str, Any]) -> None:
+    """Write a file of a model folder, such as config.json."""
+    file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
 def heads(config: Mapping[str, Any]) -> tuple[int, int, int]:
     """(heads, key-value heads, dimensions of a head); the last two may be left to the others."""
     count = config["num_attention_heads"]

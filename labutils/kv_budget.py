@@ -125,9 +125,7 @@ def cache_bytes(
     return int(count * (total if found.meaning == "share of all memory" else total - weights))
 
 
-def pytorch_cache_bytes(
-    free: int, vocab: int, batch: int, prefill: int = 8192, count: float = 0.8
-) -> int:
+def pytorch_cache_bytes(free: int, vocab: int, batch: int) -> int:
     """Bytes that the PyTorch engine of 0.18.0 plans for its KV cache.
 
     It first keeps room for two bytes of every logit of a prefill step and two of each sequence.
@@ -136,10 +134,9 @@ def pytorch_cache_bytes(
         free: bytes it finds free after loading the weights.
         vocab: entries of the vocabulary.
         batch: max_batch_size.
-        prefill: max_prefill_token_num.
-        count: cache_max_entry_count.
     """
-    return int((free - (prefill + 2 * batch) * vocab * 2) * count)
+    prefill, share = 8192, 0.8  # max_prefill_token_num, cache_max_entry_count
+    return int((free - (prefill + 2 * batch) * vocab * 2) * share)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ depth. In 4 bits, numbers are uniform and the scale gives the same deviation. A 
 a time, and the whole model never is in memory. Left out: biases, tied embeddings, experts.
 """
 
-import json
 import math
 import shutil
 from collections.abc import Callable, Iterator
@@ -25,7 +24,7 @@ from safetensors.torch import save_file
 
 from labutils.awq.folder import predicted_sizes
 from labutils.errors import LabError
-from labutils.folders import check_room, heads, linear_layers, read_config
+from labutils.folders import check_room, heads, linear_layers, read_config, write_json
 from labutils.models import DEFAULT, get, make_folder, models_dir, write_manifest
 from labutils.registry import INTERNLM2_7B, MODELS
 
@@ -158,7 +157,7 @@ def _write_weights(
         files |= dict.fromkeys(tensors, file)
         total += sum(tensor.nbytes for tensor in tensors.values())
     index = {"metadata": {"total_size": total}, "weight_map": files}
-    _write_json(folder / "model.safetensors.index.json", index)
+    write_json(folder / "model.safetensors.index.json", index)
 
 
 def _layer(
@@ -234,7 +233,7 @@ def _write_config(folder: Path, base: Path, shape: Shape, quantized: bool) -> No
             "group_size": GROUP_SIZE,
             "zero_point": True,
         }
-    _write_json(folder / "config.json", config)
+    write_json(folder / "config.json", config)
     for name in TOKENIZER:
         shutil.copy(base / name, folder)
 
@@ -242,7 +241,3 @@ def _write_config(folder: Path, base: Path, shape: Shape, quantized: bool) -> No
 def _write_readme(folder: Path, like: str, seed: int, device: str) -> None:
     text = f"# Like {like}\n\nFor memory and speed only: {NOTE}. Seed {seed}, made on {device}.\n"
     (folder / "README.md").write_text(text, encoding="utf-8")
-
-
-def _write_json(file: Path, content: dict) -> None:
-    file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

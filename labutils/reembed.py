@@ -15,7 +15,6 @@ The number of heads, the intermediate size and the vocabulary stay. Left out: bi
 spread over several files, architectures other than Llama.
 """
 
-import json
 import math
 import shutil
 from collections.abc import Mapping
@@ -26,7 +25,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from labutils.errors import LabError
-from labutils.folders import heads, read_config
+from labutils.folders import heads, read_config, write_json
 
 
 def reembed(
@@ -55,7 +54,7 @@ def reembed(
         if file.name not in ("model.safetensors", "config.json", "lab-manifest.json"):
             shutil.copy(file, target)
     new = widened_config(config, hidden, head_dim, dtype)
-    (target / "config.json").write_text(json.dumps(new, indent=2) + "\n", encoding="utf-8")
+    write_json(target / "config.json", new)
     save_file(widened, target / "model.safetensors", metadata={"format": "pt"})
 
 

@@ -52,15 +52,15 @@ class Folder:
         rest = {n: t for n, t in self.tensors.items() if n.rpartition(".")[2] not in _PART_OF}
         return plain | {name: tensor.to(dtype) for name, tensor in rest.items()}
 
-    def load_dequantized(self, dtype: torch.dtype = torch.float32) -> Any:
-        """The same weights in an unquantized Transformers model: the reference for any engine."""
+    def load_dequantized(self) -> Any:
+        """The same weights as a float32 model of Transformers: the reference for any engine."""
         from transformers import AutoConfig, AutoModelForCausalLM
 
         config = AutoConfig.from_pretrained(self.path)
         if hasattr(config, "quantization_config"):
             del config.quantization_config
-        model = AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
-        missing, unexpected = model.load_state_dict(self.dequantized(dtype), strict=False)
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+        missing, unexpected = model.load_state_dict(self.dequantized(), strict=False)
         model.tie_weights()
         tied = set(model.all_tied_weights_keys)
         if unexpected or set(missing) - tied:

@@ -20,8 +20,6 @@ from labutils.ladder.task import Failure, Pipe, Progress, Task
 
 SHARES = {"engine": 0.2, "answers": 0.5, "speed": 0.25, "logits": 0.05}
 """Of the time that a rung takes, in order; for the time left."""
-Tell = Callable[[str, float], None]
-"""(what is being measured, share of it that is done)."""
 
 
 def work(task: Task, pipe: Pipe) -> int:

@@ -111,15 +111,6 @@ def test_sync_writes_only_what_changed_in_one_format(root: Path) -> None:
     assert [path.name for path in root.rglob(".*")] == []
 
 
-def test_sync_check_writes_nothing(root: Path) -> None:
-    english = load(root, "en")
-    english.cells[1].source = "import labutils"
-    save(english, root)
-    before = (root / "zh" / "00_cache.ipynb").read_bytes()
-    assert notebooks.sync(check=True, root=root) == [root / "zh" / "00_cache.ipynb"]
-    assert (root / "zh" / "00_cache.ipynb").read_bytes() == before
-
-
 def test_normalize_drops_noise_and_keeps_teaching_metadata() -> None:
     noisy = lesson("1")
     noisy.metadata.update(kernelspec={"name": "mine", "display_name": "Mine"}, widgets={"a": 1})
