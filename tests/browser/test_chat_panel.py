@@ -5,12 +5,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
+from waiting import wait_for
 
 from labutils import notebooks
 from labutils.paths import NOTEBOOKS
@@ -42,8 +42,8 @@ def run_cell(page, number: int, seconds: float = 120) -> None:
         page.wait_for_timeout(1500)
         return "[ ]" not in prompt.text_content()
 
-    wait_for(starts)
-    wait_for(lambda: re.search(r"\[\d+\]", prompt.text_content()), seconds)
+    assert wait_for(starts, 60)
+    assert wait_for(lambda: re.search(r"\[\d+\]", prompt.text_content()), seconds)
 
 
 def picture(page, name: str) -> None:
@@ -58,14 +58,6 @@ def transcript(page) -> str:
 def elsewhere(page) -> list[str]:
     """The addresses on other machines that the page asked for."""
     return [url for url in page.asked if re.match(r"\w+://(?!127\.0\.0\.1:)", url)]
-
-
-def wait_for(what, seconds: float = 60):
-    deadline = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return found
 
 
 def say(page, text: str) -> None:
@@ -97,7 +89,7 @@ def chat(page, name: str) -> None:
     picture(page, name)
     set_max_tokens(page, 1500)
     say(page, STORY)
-    wait_for(lambda: re.search(r"smollm2-135m: .*smollm2-135m: .+▍", transcript(page), re.S))
+    assert wait_for(lambda: re.search(r"smollm2-135m: .*smollm2-135m: .+▍", transcript(page), re.S))
     page.get_by_role("button", name="Stop", exact=True).click()
     page.locator("[role=log] i", has_text="(stopped)").wait_for()
     # Each widget's change travels on its own: the buttons may follow the text a moment later.
@@ -117,7 +109,7 @@ def test_a_student_works_through_the_lesson_on_serving(page, lab):
     server = re.search(r"127\.0\.0\.1:(\d+)", page.locator(".jp-OutputArea").first.text_content())
     assert listens("127.0.0.1", int(server[1]))
     page.get_by_role("button", name="Clear", exact=True).click()
-    wait_for(lambda: transcript(page) == "")
+    assert wait_for(lambda: transcript(page) == "")
     chat(page, "chat_panel")
 
     for number in range(panel + 1, len(cells)):
@@ -134,7 +126,7 @@ def test_a_student_works_through_the_lesson_on_serving(page, lab):
     )
     picture(page, "chat_panel_error")
     page.get_by_role("button", name="Clear", exact=True).click()
-    wait_for(lambda: transcript(page) == "")
+    assert wait_for(lambda: transcript(page) == "")
     assert not elsewhere(page), "the page works without a network"
 
 

@@ -6,13 +6,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 
 import httpx
 import openai
 import psutil
 import pytest
+from waiting import wait_for
 
 from labutils import LabError, processes
 from labutils.processes import end_orphans, group
@@ -37,13 +37,6 @@ def our_notes() -> set[str]:
     """The servers that this process has noted as its own."""
     notes = {note.name: json.loads(note.read_text()) for note in processes.RUNNING.glob("*.json")}
     return {name for name, said in notes.items() if said["owner"][0] == os.getpid()}
-
-
-def eventually(condition, seconds: float = 30.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.2)
-    return condition()
 
 
 def test_a_started_server_answers_and_an_ended_one_leaves_nothing(model):
@@ -110,7 +103,7 @@ def test_a_server_ends_with_the_process_that_started_it(number):
     assert group(leader)
     owner.send_signal(number)
     owner.wait(60)
-    assert eventually(lambda: not group(leader)), "the server outlived its owner"
+    assert wait_for(lambda: not group(leader)), "the server outlived its owner"
     end_orphans()
     assert not list(processes.RUNNING.glob(f"{leader}.json"))
 
@@ -124,7 +117,7 @@ def test_a_restarted_kernel_ends_its_own_orphans_and_no_one_elses(model, running
     owner.kill()
     os.kill(leader, signal.SIGKILL)
     owner.wait(30)
-    assert eventually(lambda: leader not in group(leader), 10)
+    assert wait_for(lambda: leader not in group(leader), 10)
     assert group(leader), "without its leader the engine goes on"
     assert end_orphans() == 1
     assert group(leader) == []
@@ -142,7 +135,7 @@ def test_the_engine_process_killed_and_an_error_inside_the_block(model):
             if "spawn_main" in " ".join(child.cmdline())
         )
         engine.kill()
-        assert eventually(lambda: started.health() != 200)
+        assert wait_for(lambda: started.health() != 200)
         1 / 0  # noqa: B018
     assert group(leader) == []
     assert is_free(started.url)
@@ -190,11 +183,11 @@ def test_a_client_that_goes_away_frees_its_blocks(running):
     ]
     for stream in streams:
         next(iter(stream))
-    assert eventually(lambda: running.metrics()["num_requests_running"] == 3)
+    assert wait_for(lambda: running.metrics()["num_requests_running"] == 3)
     assert running.metrics()["gpu_cache_usage_perc"] > 0
     for stream in streams:
         stream.close()
-    assert eventually(lambda: running.metrics()["gpu_cache_usage_perc"] == 0)
+    assert wait_for(lambda: running.metrics()["gpu_cache_usage_perc"] == 0)
     metrics = running.metrics()
     assert metrics["num_requests_running"] == 0
     assert metrics["generation_tokens_total"] < 3 * 900, "the answers were cut off"

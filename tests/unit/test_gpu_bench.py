@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from tiny import RANDOM
 
 from labutils import gpu_bench, provenance
 from labutils.gpu_trace import summary, union
@@ -56,14 +57,7 @@ def test_a_trace_without_a_gpu_is_no_crash():
 
 def test_shares_of_the_limits(tmp_path):
     """By hand, for a shape whose numbers are round."""
-    config = {
-        "hidden_size": 256,
-        "intermediate_size": 384,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 1,
-        "vocab_size": 49152,
-    }
+    config = RANDOM | {"vocab_size": 49152}
     (tmp_path / "config.json").write_text(json.dumps(config))
     folder = str(make_random(str(tmp_path), tmp_path / "made"))
     linear = 2 * (2 * 256 * 256 + 2 * 128 * 256 + 3 * 256 * 384)

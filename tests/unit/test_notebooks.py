@@ -13,10 +13,10 @@ from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
-import psutil
 import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from waiting import lives, wait_for
 
 from labutils import classic, course, notebooks, site
 from labutils.errors import LabError
@@ -602,23 +602,15 @@ def test_ctrl_c_ends_the_kernel_and_what_it_started(root: Path, out: Path) -> No
     assert running.returncode == 130
     assert said == "Stopped in en/00_cache, cell 2 of 2: its kernel is ended.\n"
     assert read_page(out, "index") == old
-    assert not any(map(is_running, pids))
+    assert not any(map(lives, pids))
 
 
 def wait_for_pids(path: Path) -> list[int]:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        if path.exists() and len(pids := path.read_text().split()) == 2:
-            return [int(pid) for pid in pids]
-        time.sleep(0.1)
-    raise TimeoutError(path)
+    def written() -> list[str]:
+        return path.read_text().split() if path.exists() else []
 
-
-def is_running(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+    assert wait_for(lambda: len(written()) == 2)
+    return list(map(int, written()))
 
 
 # --- nbval with the shim of tests/conftest.py -----------------------------------------------------

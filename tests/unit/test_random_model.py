@@ -7,28 +7,21 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
+from tiny import RANDOM
 
 from labutils import LabError, awq
 from labutils.models import check_folder
 from labutils.random_model import make_random, shape_of, size
 from labutils.registry import INTERNLM2_7B
 
-TINY = {
-    "vocab_size": 49280,
-    "hidden_size": 256,
-    "intermediate_size": 384,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-}
 KNOWN = 49152
 """Tokens of the course's own tokenizer."""
 
 
 def like(folder: Path, **changes) -> str:
-    """A folder with a config.json of TINY's shape, changed; None leaves an entry out."""
+    """A folder with a config.json of RANDOM's shape, changed; None leaves an entry out."""
     folder.mkdir(exist_ok=True)
-    kept = {key: value for key, value in (TINY | changes).items() if value is not None}
+    kept = {key: value for key, value in (RANDOM | changes).items() if value is not None}
     (folder / "config.json").write_text(json.dumps(kept))
     return str(folder)
 
@@ -45,9 +38,9 @@ def test_a_folder_is_whole_sharded_and_as_large_as_predicted(tiny, tmp_path, qua
     files = sorted(made.glob("*.safetensors"))
     assert [file.name[:11] for file in files] == ["model-00001", "model-00002", "model-00003"]
     tensors = {name: tensor for file in files for name, tensor in load_file(file).items()}
-    assert sum(tensor.nbytes for tensor in tensors.values()) == size(TINY, quantized)
+    assert sum(tensor.nbytes for tensor in tensors.values()) == size(RANDOM, quantized)
     index = json.loads((made / "model.safetensors.index.json").read_text())
-    assert index["metadata"]["total_size"] == size(TINY, quantized)
+    assert index["metadata"]["total_size"] == size(RANDOM, quantized)
     assert set(index["weight_map"]) == set(tensors)
 
 
