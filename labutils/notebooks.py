@@ -11,7 +11,6 @@ keep (`notebook_checks`).
 
 import copy
 import hashlib
-import os
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -20,6 +19,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
+from labutils.bootstrap import write_atomically
 from labutils.errors import LabError
 from labutils.paths import NOTEBOOKS
 
@@ -112,9 +112,7 @@ def write(notebook: NotebookNode, path: Path) -> bool:
     if path.exists() and path.read_text("utf-8") == text:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(text, "utf-8")
-    unfinished.replace(path)
+    write_atomically(path, text)
     return True
 
 

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import psutil
 
+from labutils import processes
 from labutils.ladder.records import named
 from labutils.ladder.results import Status
 from labutils.ladder.task import Failure, Progress, heard
-from labutils.processes import RUNNING, end_with_parent, forget, group, note
 from labutils.programs import lines_of, telling
 
 LOOK_EVERY = 0.5
@@ -60,26 +60,18 @@ def run(
         limits: of time and memory; beyond them it is ended.
         hear: called with every progress that it writes.
     """
-    RUNNING.mkdir(parents=True, exist_ok=True)
+    processes.RUNNING.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
     ours, theirs = os.pipe()
     with log.open("w", encoding="utf-8") as output, open(ours, "rb", buffering=0) as said:
-        process = subprocess.Popen(
-            [*command, str(theirs)],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            pass_fds=(theirs,),
-            start_new_session=True,
-            preexec_fn=end_with_parent,
-        )
+        process = processes.start([*command, str(theirs)], output, pass_fds=(theirs,))
         os.close(theirs)
-        note(process.pid)
+        processes.note(process.pid)
         try:
             verdict = _watch(process, said.fileno(), limits, start, hear)
         finally:
             kill_tree(process)
-            forget(process.pid)
+            processes.forget(process.pid)
     status, message = _judged(verdict, process.returncode, log)
     return Ended(status, named(message), time.monotonic() - start)
 
@@ -131,7 +123,7 @@ def tree(leader: int) -> list[psutil.Process]:
     with contextlib.suppress(psutil.NoSuchProcess):
         process = psutil.Process(leader)
         found = {each.pid: each for each in [process, *process.children(recursive=True)]}
-    for pid in group(leader):
+    for pid in processes.group(leader):
         with contextlib.suppress(psutil.NoSuchProcess):
             found.setdefault(pid, psutil.Process(pid))
     return list(found.values())
