@@ -22,7 +22,7 @@ from labutils import classic_models, programs
 from labutils.bootstrap import CLASSIC_PYTHONS, PYTHON
 from labutils.commands import history, parse
 from labutils.errors import LabError
-from labutils.folders import check_room, heads, read_config
+from labutils.folders import check_folder, check_room, heads, read_config
 from labutils.hub import check_line
 from labutils.paths import ROOT
 
@@ -154,8 +154,6 @@ def check_convert(arguments: Sequence[str], cwd: Path = Path()) -> None:
 
 
 def _check_model(model: Path) -> None:
-    from labutils.models import check_folder
-
     check_folder(model)
     config = read_config(model)
     if "torch_dtype" not in config:

@@ -11,8 +11,7 @@ from typing import Any
 
 from labutils import internlm2
 from labutils.errors import LabError
-from labutils.folders import read_config, write_json
-from labutils.models import MANIFEST, check_folder, new_folder
+from labutils.folders import MANIFEST, check_folder, new_folder, read_config, write_json
 
 DEFAULT_THETA = 10_000.0
 """rope_theta where a config.json gives none."""

@@ -23,7 +23,7 @@ from typing import Any
 
 from labutils.bootstrap import write_atomically
 from labutils.errors import LabError
-from labutils.models import sha256
+from labutils.folders import sha256
 from labutils.paths import DATA
 
 FOLDER = DATA / "corpus"

@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from labutils.models import MANIFEST, sha256
+from labutils.folders import MANIFEST, sha256
 
 PACKAGES = ("lmdeploy", "torch", "transformers", "triton")
 FIELDS = ("name", "driver_version", "memory.total")

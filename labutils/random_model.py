@@ -24,8 +24,15 @@ from safetensors.torch import save_file
 
 from labutils.awq.folder import predicted_sizes
 from labutils.errors import LabError
-from labutils.folders import check_room, heads, linear_layers, read_config, write_json
-from labutils.models import DEFAULT, get, make_folder, models_dir, write_manifest
+from labutils.folders import (
+    check_room,
+    heads,
+    linear_layers,
+    read_config,
+    write_json,
+    write_manifest,
+)
+from labutils.models import DEFAULT, get, make_folder, models_dir
 from labutils.registry import INTERNLM2_7B, MODELS
 
 NOTE = "random weights, for memory and speed only: what this model says means nothing"

@@ -25,7 +25,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from labutils.errors import LabError
-from labutils.folders import heads, read_config, write_json
+from labutils.folders import MANIFEST, heads, read_config, write_json
 
 
 def reembed(
@@ -51,7 +51,7 @@ def reembed(
         for name, tensor in tensors.items()
     }
     for file in source.iterdir():
-        if file.name not in ("model.safetensors", "config.json", "lab-manifest.json"):
+        if file.name not in ("model.safetensors", "config.json", MANIFEST):
             shutil.copy(file, target)
     new = widened_config(config, hidden, head_dim, dtype)
     write_json(target / "config.json", new)

@@ -19,7 +19,7 @@ import torch
 from labutils.bootstrap import write_atomically
 from labutils.conversion import Shape, layout, rebuild
 from labutils.errors import LabError
-from labutils.folders import read_config
+from labutils.folders import MANIFEST, read_config
 
 KEYS = (
     "model_name tensor_para_size head_num kv_head_num vocab_size num_layer inter_size norm_eps "
@@ -188,7 +188,7 @@ def to_folder(workspace: Workspace, folder: Path) -> None:
     elif architecture != "LlamaForCausalLM":
         raise LabError(f"A workspace of a {architecture} cannot be rebuilt: only InternLM2, Llama.")
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    made_here = ("lab-manifest.json", "placeholder", "tokenizer.py")  # the last is LMDeploy's
+    made_here = (MANIFEST, "placeholder", "tokenizer.py")  # the last is LMDeploy's
     for file in workspace.tokenizer.iterdir():
         if file.is_file() and file.name not in made_here:
             (folder / file.name).write_bytes(file.read_bytes())

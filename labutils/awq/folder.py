@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from labutils.awq.numbers import Quantized, unpack_weight
 from labutils.errors import LabError
-from labutils.folders import linear_weights, read_config
+from labutils.folders import check_folder, linear_weights, read_config
 
 PARTS = ("embeddings", "norms", "linear layers", "4-bit numbers", "scales", "zero points")
 """What `sizes` tells apart; the output layer counts as embeddings."""
@@ -91,8 +91,6 @@ def open_folder(path: str | Path) -> Folder:
 
 def checked_config(path: Path) -> dict[str, Any]:
     """A model folder's config.json; LabError if the folder is incomplete."""
-    from labutils.models import check_folder
-
     check_folder(path)
     return read_config(path)
 

@@ -14,9 +14,9 @@ import psutil
 from labutils import __version__
 from labutils.bootstrap import write_atomically
 from labutils.cpu.activate import MEANINGS
+from labutils.folders import sha256
 from labutils.ladder.plan import Plan
 from labutils.ladder.results import Conditions
-from labutils.models import sha256
 from labutils.provenance import gpu, processor, versions
 
 _PATTERNS = ("*.json", "*.safetensors", "*.bin", "*.model", "*.jinja", "*.txt", "*.py")
