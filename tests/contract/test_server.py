@@ -23,9 +23,16 @@ CHAT = {"messages": [{"role": "user", "content": "Name three colours."}], "max_t
 
 @pytest.fixture(scope="module")
 def running(model) -> Iterator[Server]:
+    """A server for all tests; once it has ended, nothing of it is left."""
     options = {"session_len": 1024, "model_name": "smollm2", "api_key": "secret"}
     with api_server(model, **options) as started:
         yield started
+        leader = started.process.pid
+    assert group(leader) == []
+    assert started.health() == 0 and is_free(started.url)
+    assert not list(processes.RUNNING.glob(f"{leader}.json"))
+    assert started.log.is_file()
+    started.close()  # once more is harmless
 
 
 def is_free(url: str) -> bool:
@@ -39,19 +46,12 @@ def our_notes() -> set[str]:
     return {name for name, said in notes.items() if said["owner"][0] == os.getpid()}
 
 
-def test_a_started_server_answers_and_an_ended_one_leaves_nothing(model):
-    with api_server(model, session_len=512) as started:
-        assert started.health() == 200
-        assert started.command[:3] == ["lmdeploy", "serve", "api_server"]
-        answer = started.client().chat.completions.create(model=started.model, **CHAT)
-        assert answer.usage.completion_tokens > 0
-        leader = started.process.pid
-        assert len(group(leader)) > 1, "LMDeploy's engine is a process of its own"
-    assert group(leader) == []
-    assert started.health() == 0 and is_free(started.url)
-    assert not list(processes.RUNNING.glob(f"{leader}.json"))
-    assert started.log.is_file()
-    started.close()  # once more is harmless
+def test_a_started_server_answers(running):
+    assert running.health() == 200
+    assert running.command[:3] == ["lmdeploy", "serve", "api_server"]
+    answer = running.client().chat.completions.create(model=running.model, **CHAT)
+    assert answer.usage.completion_tokens > 0
+    assert len(group(running.process.pid)) > 1, "LMDeploy's engine is a process of its own"
 
 
 def test_a_taken_port():
