@@ -9,6 +9,7 @@ import json
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from labutils.errors import LabError
 
@@ -86,14 +87,14 @@ def _add_model(commands: argparse._SubParsersAction) -> None:
     verify.add_argument("name", help="registry name or folder")
     verify.set_defaults(run=_model_verify)
     back = _add(actions, "from-workspace", "Turn a converted model into a Hugging Face folder.")
-    back.add_argument("workspace", help="what lmdeploy convert wrote")
-    back.add_argument("folder", help="the new folder")
+    back.add_argument("workspace", type=Path, help="what lmdeploy convert wrote")
+    back.add_argument("folder", type=Path, help="the new folder")
     back.set_defaults(run=_model_from_workspace)
     random = _add(actions, "make-random", "Make random weights of a model's shape, to measure.")
     random.add_argument("--like", required=True, help="registry name, or folder with config.json")
     random.add_argument("--w4a16", action="store_true", help="in AWQ's 4 bits, group size 128")
     random.add_argument("--seed", type=int, default=0)
-    random.add_argument("--folder", default=None, help="the new folder (default: beside models)")
+    random.add_argument("--folder", type=Path, help="the new folder (default: beside models)")
     random.set_defaults(run=_model_make_random)
 
 
@@ -123,20 +124,15 @@ def _model_verify(args: argparse.Namespace) -> None:
 
 
 def _model_from_workspace(args: argparse.Namespace) -> None:
-    from pathlib import Path
-
     from labutils import models
 
-    print(models.from_workspace(Path(args.workspace), Path(args.folder)))
+    print(models.from_workspace(args.workspace, args.folder))
 
 
 def _model_make_random(args: argparse.Namespace) -> None:
-    from pathlib import Path
-
     from labutils.random_model import make_random
 
-    folder = args.folder and Path(args.folder)
-    print(make_random(args.like, folder, quantized=args.w4a16, seed=args.seed, say=print))
+    print(make_random(args.like, args.folder, quantized=args.w4a16, seed=args.seed, say=print))
 
 
 # --- lab classic ------------------------------------------------------------------------------
@@ -205,7 +201,7 @@ def _add_notebooks(commands: argparse._SubParsersAction) -> None:
     check.add_argument("--json", action="store_true", help="print JSON")
     check.set_defaults(run=_notebooks_check)
     release = _add(actions, "release", "Write the student edition, without solutions and outputs.")
-    release.add_argument("--out", default=None, help="its folder (default build/release)")
+    release.add_argument("--out", type=Path, help="its folder (default build/release)")
     release.set_defaults(run=_notebooks_release)
 
 
@@ -236,11 +232,9 @@ def _notebooks_check(args: argparse.Namespace) -> int:
 
 
 def _notebooks_release(args: argparse.Namespace) -> None:
-    from pathlib import Path
-
     from labutils import release
 
-    folder = Path(args.out) if args.out else release.RELEASE
+    folder = args.out or release.RELEASE
     written = release.release(folder)
     print(f"{len(written)} notebooks in {folder}")
 
@@ -250,25 +244,23 @@ def _notebooks_release(args: argparse.Namespace) -> None:
 
 def _add_grade(commands: argparse._SubParsersAction) -> None:
     grade = _add(commands, "grade", "Grade what students handed in; each submission isolated.")
-    grade.add_argument("submissions", help="folder with a folder for each student")
-    grade.add_argument("--out", default="gradebook.csv", help="(default gradebook.csv)")
-    grade.add_argument("--release", default=None, help="what was handed out, if not today's")
-    grade.add_argument("--feedback", default=None, help="folder for a page a student")
+    grade.add_argument("submissions", type=Path, help="folder with a folder for each student")
+    grade.add_argument("--out", type=Path, default="gradebook.csv", help="(default gradebook.csv)")
+    grade.add_argument("--release", type=Path, help="what was handed out, if not today's")
+    grade.add_argument("--feedback", type=Path, help="folder for a page a student")
     grade.add_argument("--jobs", type=int, default=2, help="submissions at a time (default 2)")
     grade.add_argument("--trusted", action="store_true", help="run the code without isolation")
     grade.set_defaults(run=_grade)
 
 
 def _grade(args: argparse.Namespace) -> None:
-    from pathlib import Path
-
     from labutils import grading
 
     grading.grade(
-        Path(args.submissions),
-        Path(args.out),
-        release=Path(args.release) if args.release else None,
-        feedback_folder=Path(args.feedback) if args.feedback else None,
+        args.submissions,
+        args.out,
+        release=args.release,
+        feedback_folder=args.feedback,
         jobs=args.jobs,
         trusted=args.trusted,
         say=print,

@@ -59,16 +59,17 @@ def hash_folder(folder: Path, cache: Path) -> str:
 
     Args:
         folder: of a model.
-        cache: a JSON file that remembers hashes; written anew.
+        cache: a JSON file that remembers hashes; written anew when there is a new one.
     """
     known = _read_cache(cache)
-    found = {}
+    before, found = dict(known), {}
     for file in sorted({f for pattern in _PATTERNS for f in folder.glob(pattern)}):
         about = file.stat()
         key = f"{file.resolve()} {about.st_size} {about.st_mtime_ns}"
         found[file.name] = known.setdefault(key, "") or sha256(file)
         known[key] = found[file.name]
-    write_atomically(cache, json.dumps(known, indent=1) + "\n")
+    if known != before:
+        write_atomically(cache, json.dumps(known, indent=1) + "\n")
     return _sha256_of(found)
 
 
