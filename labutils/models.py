@@ -15,14 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from labutils.errors import LabError
-from labutils.folders import (
-    MANIFEST,
-    check_folder,
-    new_folder,
-    read_config,
-    sha256,
-    write_manifest,
-)
+from labutils.folders import MANIFEST, check_folder, new_folder, read_config, sha256, write_manifest
 from labutils.paths import BUILD, DATA
 from labutils.registry import MODELS, SMOLLM2_SOURCE, EmbeddedSource, Model
 
@@ -221,10 +214,7 @@ def _dequantize(gguf: Path, folder: Path) -> None:
 
     where, name = str(gguf.parent), gguf.name
     model = AutoModelForCausalLM.from_pretrained(
-        where,
-        gguf_file=name,
-        dtype=torch.bfloat16,
-        quantization_config=GgufConfig(dequantize=True),
+        where, gguf_file=name, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
     )
     model.config._name_or_path = ""
     model.save_pretrained(folder)
