@@ -150,8 +150,10 @@ def _check_model(found: Calibration, folder: Path, model: Path) -> None:
             f"{folder} is of a model with {found.layers} layers, and {model.name} has {layers}: "
             "calibrate this model."
         )
+    if found.keys is None:
+        return
     shape = (layers, *heads(config)[1:])
-    if found.keys is not None and found.keys.absmax.shape != shape:
+    if found.keys.absmax.shape != shape:
         has = " × ".join(map(str, found.keys.absmax.shape))
         raise LabError(
             f"{folder} has K of {has} layers, heads and dimensions, and {model.name} calls for "

@@ -167,7 +167,7 @@ def _check_model(model: Path) -> None:
             f"{model} has head_dim {head_dim}, and LMDeploy {VERSION} takes every head to have 128 "
             "dimensions: it would convert the model without a word into one that talks nonsense."
         )
-    if config["hidden_size"] != 128 * count:
+    if config.get("hidden_size", 128 * count) != 128 * count:
         raise LabError(
             f"{model} has {count} heads and hidden size {config['hidden_size']}; LMDeploy "
             f"{VERSION} counts its heads as hidden size / 128 and would convert it into nonsense."

@@ -32,9 +32,19 @@ def write_json(file: Path, content: Mapping[str, Any]) -> None:
 
 
 def heads(config: Mapping[str, Any]) -> tuple[int, int, int]:
-    """(heads, key-value heads, dimensions of a head); the last two may be left to the others."""
-    count = config["num_attention_heads"]
-    head_dim = config.get("head_dim") or config["hidden_size"] // count
+    """(heads, key-value heads, dimensions of a head); the last two may be left to the others.
+
+    Raises:
+        LabError: a config.json that does not say.
+    """
+    try:
+        count = config["num_attention_heads"]
+        head_dim = config.get("head_dim") or config["hidden_size"] // count
+    except KeyError as error:
+        raise LabError(
+            f"This config.json gives no {error.args[0]}: name the folder of a language model in "
+            "Hugging Face's format."
+        ) from None
     return count, config.get("num_key_value_heads") or count, head_dim
 
 

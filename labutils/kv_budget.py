@@ -38,7 +38,7 @@ class KVShape:
         try:
             config = read_config(Path(model))
             return cls(config["num_hidden_layers"], *heads(config)[1:])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, LabError) as error:
             raise LabError(
                 f"{file} does not say how many layers and heads the model has: name the folder of "
                 "a language model in Hugging Face's format."

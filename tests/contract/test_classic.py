@@ -178,6 +178,12 @@ def test_a_hidden_size_by_which_the_tool_would_count_other_heads(small, tmp_path
         convert(small, tmp_path)
 
 
+def test_no_language_model(small, tmp_path):
+    change_config(small, num_attention_heads=None)
+    with pytest.raises(LabError, match="gives no num_attention_heads: name the folder of"):
+        convert(small, tmp_path)
+
+
 def test_no_tokenizer(small, tmp_path):
     arguments = ("convert", "internlm2-chat-7b", str(small))
     with pytest.raises(LabError, match="no tokenizer file: name one with --tokenizer-path"):
