@@ -13,7 +13,6 @@ import socket
 import subprocess
 import sys
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 import psutil
@@ -75,7 +74,7 @@ def collect() -> Facts:
         system=platform.system(),
         processor=platform.machine(),
         kernel=platform.release(),
-        lmdeploy=_version("lmdeploy"),
+        lmdeploy=provenance.versions().get("lmdeploy"),
         torch=torch_version,
         torch_cuda=torch_cuda,
         driver_cuda=_driver_cuda(),
@@ -88,13 +87,6 @@ def collect() -> Facts:
         index=_index(),
         turbomind=_turbomind() if sees_gpu else None,
     )
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _torch() -> tuple[str | None, tuple[int, int] | None, bool]:
