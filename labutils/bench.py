@@ -173,31 +173,18 @@ def _serve(connection: Connection, run: Runner, profile: Callable | None = None)
             connection.send(run(*request))
 
 
-def _prompts(model: str, length: int) -> Iterator[list[int]]:
-    """Passages of `length` tokens from the standard library's documentation, all different, so
-    that no cache helps any run."""
-    from pydoc_data.topics import topics
-
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    ids = tokenizer("\n\n".join(topics[key] for key in sorted(topics))).input_ids
-    start = 0
-    while True:
-        yield ids[start : start + length]
-        start = (start + length + 1) % (len(ids) - length)
-
-
 def _huggingface(connection: Connection, model: str, prompt: int) -> None:
     """Worker: Transformers' generate in bfloat16."""
     import torch
     from transformers import AutoModelForCausalLM
 
+    from labutils.corpus import Passages
+
     loaded = AutoModelForCausalLM.from_pretrained(model, dtype=torch.bfloat16)
-    passages = _prompts(model, prompt)
+    passages = Passages(model)
 
     def run(batch: int, tokens: int) -> tuple[float, int]:
-        ids = torch.tensor([next(passages) for _ in range(batch)])
+        ids = torch.tensor([passages.ids(prompt) for _ in range(batch)])
         start = time.perf_counter()
         loaded.generate(
             ids,
@@ -213,25 +200,18 @@ def _huggingface(connection: Connection, model: str, prompt: int) -> None:
 
 def _lmdeploy(connection: Connection, model: str, prompt: int, quant_policy: int) -> None:
     """Worker: LMDeploy's pipeline on this machine's device."""
-    from lmdeploy import GenerationConfig, pipeline
-    from transformers import AutoTokenizer
+    from lmdeploy import pipeline
 
     from labutils.device import engine_config
+    from labutils.gpu_worker import Bench
 
     sys.stdout = sys.stderr  # the parent's standard output is for figures only
     config = engine_config(session_len=prompt + 512, max_batch_size=32, quant_policy=quant_policy)
     pipe = pipeline(model, backend_config=config, log_level="ERROR")
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    passages = _prompts(model, prompt)
+    timings = Bench(pipe, model, seed=0)
 
     def run(batch: int, tokens: int) -> tuple[float, int]:
-        texts = [tokenizer.decode(next(passages)) for _ in range(batch)]
-        wanted = GenerationConfig(max_new_tokens=tokens, do_sample=False, ignore_eos=True)
-        start = time.perf_counter()
-        answers = pipe(texts, gen_config=wanted, do_preprocess=False)
-        seconds = time.perf_counter() - start
-        assert all(answer.generate_token_len == tokens for answer in answers)
-        return seconds, sum(answer.input_token_len for answer in answers)
+        return timings.timed(batch, prompt, tokens)[:2]
 
     _serve(connection, run, lambda tokens: step_parts(run, tokens))
     pipe.close()

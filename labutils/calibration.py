@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 
 from labutils.errors import LabError
-from labutils.folders import read_config
+from labutils.folders import heads, read_config
 
 Statistics = Mapping[str, torch.Tensor]
 """By name: min, max, absmax, mean, absmean, each [layers, channels]."""
@@ -150,10 +150,10 @@ def _check_model(found: Calibration, folder: Path, model: Path) -> None:
             f"{folder} is of a model with {found.layers} layers, and {model.name} has {layers}: "
             "calibrate this model."
         )
-    heads = config.get("num_attention_heads", 0)
-    dim = config.get("head_dim") or config.get("hidden_size", 0) // max(1, heads)
-    shape = (layers, config.get("num_key_value_heads", heads), dim)
-    if found.keys is not None and found.keys.absmax.shape != shape:
+    if found.keys is None:
+        return
+    shape = (layers, *heads(config)[1:])
+    if found.keys.absmax.shape != shape:
         has = " × ".join(map(str, found.keys.absmax.shape))
         raise LabError(
             f"{folder} has K of {has} layers, heads and dimensions, and {model.name} calls for "

@@ -22,7 +22,7 @@ from labutils import classic_models, programs
 from labutils.bootstrap import CLASSIC_PYTHONS, PYTHON
 from labutils.commands import history, parse
 from labutils.errors import LabError
-from labutils.folders import check_room, read_config
+from labutils.folders import check_folder, check_room, heads, read_config
 from labutils.hub import check_line
 from labutils.paths import ROOT
 
@@ -154,8 +154,6 @@ def check_convert(arguments: Sequence[str], cwd: Path = Path()) -> None:
 
 
 def _check_model(model: Path) -> None:
-    from labutils.models import check_folder
-
     check_folder(model)
     config = read_config(model)
     if "torch_dtype" not in config:
@@ -163,16 +161,15 @@ def _check_model(model: Path) -> None:
             f'{model}/config.json has no "torch_dtype", by which LMDeploy {VERSION} chooses the '
             'type of the weights: add "torch_dtype": "float16" to it.'
         )
-    heads = config.get("num_attention_heads", 1)
-    head_dim = config.get("head_dim") or config.get("hidden_size", 0) // heads
+    count, _, head_dim = heads(config)
     if head_dim != 128:
         raise LabError(
             f"{model} has head_dim {head_dim}, and LMDeploy {VERSION} takes every head to have 128 "
             "dimensions: it would convert the model without a word into one that talks nonsense."
         )
-    if config.get("hidden_size", 128 * heads) != 128 * heads:
+    if config.get("hidden_size", 128 * count) != 128 * count:
         raise LabError(
-            f"{model} has {heads} heads and hidden size {config['hidden_size']}; LMDeploy "
+            f"{model} has {count} heads and hidden size {config['hidden_size']}; LMDeploy "
             f"{VERSION} counts its heads as hidden size / 128 and would convert it into nonsense."
         )
     classic_models.check_rope_theta(config, model)

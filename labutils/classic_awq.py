@@ -24,7 +24,7 @@ import torch
 from labutils.awq.numbers import Quantized, pack, unpack
 from labutils.conversion import interleave
 from labutils.errors import LabError
-from labutils.folders import read_config
+from labutils.folders import linear_layers, read_config
 
 TILE = (2, 2, 4, 2)
 """How an input's place among 32 splits: tile, half of the tile, thread's pair, one of the pair."""
@@ -101,7 +101,7 @@ def check(model: Path, group_size: str | None) -> None:
         LabError: a group size other than 128, in words or in the weights, no 4-bit weights, or
             layers that tiles of 32 do not fill.
     """
-    from labutils.awq.folder import linear_shapes, open_folder
+    from labutils.awq.folder import open_folder
 
     if group_size != "128":
         raise LabError(
@@ -112,7 +112,8 @@ def check(model: Path, group_size: str | None) -> None:
     found = folder.weight(folder.linears[0]).group_size
     if found != 128:
         raise LabError(f"{model} has groups of {found}: quantize with --w-group-size 128.")
-    if any(length % 32 for shape in linear_shapes(read_config(model)) for length in shape):
+    shapes = linear_layers(read_config(model)).values()
+    if any(length % 32 for shape in shapes for length in shape):
         raise LabError(f"{model} has layers that are no multiple of 32 wide: use another model.")
 
 

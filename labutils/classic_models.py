@@ -6,14 +6,12 @@ the tokenizer. `old_form` makes a copy that both read alike. Left out: all archi
 whose folders come with code for the Transformers of their time.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 from labutils import internlm2
 from labutils.errors import LabError
-from labutils.folders import read_config
-from labutils.models import MANIFEST, check_folder, new_folder
+from labutils.folders import MANIFEST, check_folder, new_folder, read_config, write_json
 
 DEFAULT_THETA = 10_000.0
 """rope_theta where a config.json gives none."""
@@ -39,7 +37,7 @@ def old_form(model: str | Path, folder: str | Path) -> Path:
         return folder
     new = old_config(config, model)
     with new_folder(folder) as unfinished:
-        (unfinished / "config.json").write_text(json.dumps(new, indent=2) + "\n", encoding="utf-8")
+        write_json(unfinished / "config.json", new)
         internlm2.write_old_tokenizer(model, unfinished)
         for file in model.iterdir():
             if file.name != MANIFEST and not (unfinished / file.name).exists():

@@ -9,6 +9,7 @@ import json
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from labutils.errors import LabError
 from labutils.troubleshooting import pointer
@@ -16,16 +17,21 @@ from labutils.troubleshooting import pointer
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one `lab` command line; returns the exit code."""
-    args = parser().parse_args(arguments)
+    return run(parser(), arguments)
+
+
+def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None) -> int:
+    """Parse a command line and call what it sets as `run`; `python -m labutils.chat` ends alike."""
+    args = parser.parse_args(arguments)
     # A terminated command ends its kernels and servers the way an interrupted one does.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         return args.run(args) or 0
     except LabError as error:
-        print(f"lab: {error}{pointer(str(error))}", file=sys.stderr)
+        print(f"{parser.prog}: {error}{pointer(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nlab: interrupted", file=sys.stderr)
+        print(f"\n{parser.prog}: interrupted", file=sys.stderr)
         return 130
 
 
@@ -37,10 +43,8 @@ def parser() -> argparse.ArgumentParser:
     _add_model(commands)
     _add_commands(commands)
     _add_notebooks(commands)
-    _add_chat(commands)
     _add_bench(commands)
     _add_ladder(commands)
-    _add_gpu(commands)
     _add_classic(commands)
     _add_grade(commands)
     return top
@@ -84,14 +88,14 @@ def _add_model(commands: argparse._SubParsersAction) -> None:
     verify.add_argument("name", help="registry name or folder")
     verify.set_defaults(run=_model_verify)
     back = _add(actions, "from-workspace", "Turn a converted model into a Hugging Face folder.")
-    back.add_argument("workspace", help="what lmdeploy convert wrote")
-    back.add_argument("folder", help="the new folder")
+    back.add_argument("workspace", type=Path, help="what lmdeploy convert wrote")
+    back.add_argument("folder", type=Path, help="the new folder")
     back.set_defaults(run=_model_from_workspace)
     random = _add(actions, "make-random", "Make random weights of a model's shape, to measure.")
     random.add_argument("--like", required=True, help="registry name, or folder with config.json")
     random.add_argument("--w4a16", action="store_true", help="in AWQ's 4 bits, group size 128")
     random.add_argument("--seed", type=int, default=0)
-    random.add_argument("--folder", default=None, help="the new folder (default: beside models)")
+    random.add_argument("--folder", type=Path, help="the new folder (default: beside models)")
     random.set_defaults(run=_model_make_random)
 
 
@@ -121,20 +125,15 @@ def _model_verify(args: argparse.Namespace) -> None:
 
 
 def _model_from_workspace(args: argparse.Namespace) -> None:
-    from pathlib import Path
-
     from labutils import models
 
-    print(models.from_workspace(Path(args.workspace), Path(args.folder)))
+    print(models.from_workspace(args.workspace, args.folder))
 
 
 def _model_make_random(args: argparse.Namespace) -> None:
-    from pathlib import Path
-
     from labutils.random_model import make_random
 
-    folder = args.folder and Path(args.folder)
-    print(make_random(args.like, folder, quantized=args.w4a16, seed=args.seed, say=print))
+    print(make_random(args.like, args.folder, quantized=args.w4a16, seed=args.seed, say=print))
 
 
 # --- lab classic ------------------------------------------------------------------------------
@@ -204,7 +203,7 @@ def _add_notebooks(commands: argparse._SubParsersAction) -> None:
     check.add_argument("--json", action="store_true", help="print JSON")
     check.set_defaults(run=_notebooks_check)
     release = _add(actions, "release", "Write the student edition, without solutions and outputs.")
-    release.add_argument("--out", default=None, help="its folder (default build/release)")
+    release.add_argument("--out", type=Path, help="its folder (default build/release)")
     release.set_defaults(run=_notebooks_release)
 
 
@@ -235,11 +234,9 @@ def _notebooks_check(args: argparse.Namespace) -> int:
 
 
 def _notebooks_release(args: argparse.Namespace) -> None:
-    from pathlib import Path
-
     from labutils import release
 
-    folder = Path(args.out) if args.out else release.RELEASE
+    folder = args.out or release.RELEASE
     written = release.release(folder)
     print(f"{len(written)} notebooks in {folder}")
 
@@ -249,47 +246,28 @@ def _notebooks_release(args: argparse.Namespace) -> None:
 
 def _add_grade(commands: argparse._SubParsersAction) -> None:
     grade = _add(commands, "grade", "Grade what students handed in; each submission isolated.")
-    grade.add_argument("submissions", help="folder with a folder for each student")
-    grade.add_argument("--out", default="gradebook.csv", help="(default gradebook.csv)")
-    grade.add_argument("--release", default=None, help="what was handed out, if not today's")
-    grade.add_argument("--feedback", default=None, help="folder for a page a student")
+    grade.add_argument("submissions", type=Path, help="folder with a folder for each student")
+    grade.add_argument("--out", type=Path, default="gradebook.csv", help="(default gradebook.csv)")
+    grade.add_argument("--release", type=Path, help="what was handed out, if not today's")
+    grade.add_argument("--feedback", type=Path, help="folder for a page a student")
     grade.add_argument("--jobs", type=int, default=2, help="submissions at a time (default 2)")
     grade.add_argument("--trusted", action="store_true", help="run the code without isolation")
     grade.set_defaults(run=_grade)
 
 
 def _grade(args: argparse.Namespace) -> None:
-    from pathlib import Path
-
     from labutils import grading
 
     grading.grade(
-        Path(args.submissions),
-        Path(args.out),
-        release=Path(args.release) if args.release else None,
-        feedback_folder=Path(args.feedback) if args.feedback else None,
+        args.submissions,
+        args.out,
+        release=args.release,
+        feedback_folder=args.feedback,
         jobs=args.jobs,
         trusted=args.trusted,
         say=print,
     )
     print(args.out)
-
-
-# --- lab chat ---------------------------------------------------------------------------------
-
-
-def _add_chat(commands: argparse._SubParsersAction) -> None:
-    chat = _add(commands, "chat", "Chat with a model on a page in the browser; Ctrl-C ends it.")
-    chat.add_argument("--model", default=None, help="registry name or folder")
-    chat.add_argument("--port", type=int, default=None, help="of the page; none takes a free one")
-    chat.add_argument("--language", choices=("en", "zh"), default="en", help="of the page")
-    chat.set_defaults(run=_chat)
-
-
-def _chat(args: argparse.Namespace) -> None:
-    from labutils.chat import page
-
-    page.main(args.model, args.port, args.language)
 
 
 # --- lab bench --------------------------------------------------------------------------------
@@ -312,12 +290,22 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
     bench.add_argument("--quantized", help="folder of the same model in W4A16, timed as well")
     bench.add_argument("--json", action="store_true", help="print JSON only")
     bench.set_defaults(run=_bench)
+    _add_gpu_benches(bench.add_subparsers(metavar="gpu|pair"))
 
 
 def _bench(args: argparse.Namespace) -> None:
     from labutils import bench
 
     bench.main(args)
+
+
+def _add_gpu_benches(kinds: argparse._SubParsersAction) -> None:
+    from labutils import gpu_commands
+
+    about = "Memory and speed on a GPU by weights, KV cache and batch."
+    gpu_commands.add_bench(_add(kinds, "gpu", about))
+    about = "Two GPUs: a server on each, or one on both; how fast?"
+    gpu_commands.add_pair(_add(kinds, "pair", about))
 
 
 # --- lab ladder -------------------------------------------------------------------------------
@@ -327,20 +315,6 @@ def _add_ladder(commands: argparse._SubParsersAction) -> None:
     from labutils.ladder import command
 
     command.add(_add(commands, "ladder", "Try the quantizations, measure each, decide."))
-
-
-# --- lab gpu-bench, lab gpu-pair --------------------------------------------------------------
-
-
-def _add_gpu(commands: argparse._SubParsersAction) -> None:
-    from labutils import gpu_commands
-
-    gpu_commands.add_bench(
-        _add(commands, "gpu-bench", "Memory and speed on a GPU by weights, KV cache and batch.")
-    )
-    gpu_commands.add_pair(
-        _add(commands, "gpu-pair", "Two GPUs: a server on each, or one on both; how fast?")
-    )
 
 
 if __name__ == "__main__":

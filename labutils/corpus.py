@@ -15,6 +15,7 @@ How LMDeploy gets to read a text is in `labutils.hub`.
 import hashlib
 import json
 import platform
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import Any
 
 from labutils.bootstrap import write_atomically
 from labutils.errors import LabError
-from labutils.models import sha256
+from labutils.folders import sha256
 from labutils.paths import DATA
 
 FOLDER = DATA / "corpus"
@@ -113,6 +114,27 @@ def python_topics() -> Topics:
     return Topics(found, platform.python_version(), digest)
 
 
+class Passages:
+    """Passages of Python's documentation from random places: all differ, so that no cache helps."""
+
+    def __init__(self, model: str, seed: int = 0) -> None:
+        """By the tokenizer of a model folder; a seed gives the same passages everywhere."""
+        from transformers import AutoTokenizer
+
+        self._tokenizer = AutoTokenizer.from_pretrained(model)
+        self._ids = self._tokenizer("\n\n".join(python_topics().texts)).input_ids
+        self._random = random.Random(seed)
+
+    def ids(self, length: int) -> list[int]:
+        """The next one as `length` token ids."""
+        start = self._random.randrange(len(self._ids) - length)
+        return self._ids[start : start + length]
+
+    def text(self, length: int) -> str:
+        """The next one as text, about `length` tokens."""
+        return self._tokenizer.decode(self.ids(length))
+
+
 # --- files ---------------------------------------------------------------------------------------
 
 
@@ -164,9 +186,9 @@ class Entry:
     licence: str
 
 
-def read_manifest(folder: Path | None = None) -> dict[str, dict[str, Any]]:
+def read_manifest() -> dict[str, dict[str, Any]]:
     """The entries by file name; empty without a manifest."""
-    manifest = (folder or FOLDER) / "manifest.json"
+    manifest = FOLDER / "manifest.json"
     return json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else {}
 
 

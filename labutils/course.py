@@ -9,7 +9,6 @@ Not here: how a notebook is executed (`execution`), how the site is made (`site`
 
 import json
 import os
-import platform
 import shutil
 import sys
 import time
@@ -17,7 +16,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
-from importlib import metadata
 from pathlib import Path
 
 import psutil
@@ -32,6 +30,7 @@ from labutils.execution import count_cells, execute
 from labutils.models import DEFAULT, model_path
 from labutils.notebooks import ENGLISH, lessons, normalize, read, sync, write
 from labutils.paths import BUILD, NOTEBOOKS
+from labutils.provenance import processor, versions
 from labutils.site import build_site, can_build
 
 SITE = BUILD / "course"
@@ -41,8 +40,6 @@ GPU_MODEL = "smollm2-135m-hd128"
 """The course's own model in the form that TurboMind can quantize in every way."""
 
 LESSONS_FORMAT = "lmdeploy-lab lessons 1"
-
-_PACKAGES = ("lmdeploy", "torch", "transformers")
 
 
 @dataclass(frozen=True)
@@ -238,25 +235,13 @@ def machine() -> dict[str, str]:
     """
     from labutils.device import find_device  # loads torch, which syncing and checking do without
 
-    versions = [f"Python {platform.python_version()}"]
-    for package in _PACKAGES:
-        try:
-            versions.append(f"{package} {metadata.version(package)}")
-        except metadata.PackageNotFoundError:
-            continue
     facts = {
         "device": str(find_device()),
-        "processors": f"{len(os.sched_getaffinity(0))} × {_processor()}",
+        "processors": f"{len(os.sched_getaffinity(0))} × {processor()}",
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
-        "versions": ", ".join(versions),
+        "versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
     }
     return facts | ({"model": name} if (name := os.environ.get("LAB_MODEL")) else {})
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.machine()
 
 
 class _Display:

@@ -1,6 +1,6 @@
-"""`lab gpu-bench`: memory and speed of a model on a GPU, by weights, KV cache, batch and card size.
+"""`lab bench gpu`: memory and speed of a model on a GPU, by weights, KV cache, batch and card size.
 
-    lab gpu-bench --model RANDOM-7B --w4a16 RANDOM-7B-W4A16 --kv none int8 int4 --cap 8 24 40
+    lab bench gpu --model RANDOM-7B --w4a16 RANDOM-7B-W4A16 --kv none int8 int4 --cap 8 24 40
 
 One engine after another, each in a process of its own (`gpu_worker`). An engine that does not fit
 is a result, too, with its own last words. Speeds stand beside what the machine's measured memory
@@ -28,12 +28,14 @@ from typing import Any
 from labutils.bench import KV
 from labutils.bootstrap import write_atomically
 from labutils.errors import LabError
+from labutils.folders import linear_weights, read_config
 from labutils.gpu_worker import Work
 from labutils.kv_budget import KVShape, bytes_per_token, tokens_that_fit
+from labutils.limits import step_seconds
 from labutils.models import model_path
 from labutils.paths import DATA
+from labutils.programs import lines_of, telling
 from labutils.provenance import machine_name, provenance
-from labutils.random_model import linear_layers, shape_of
 
 FORMAT = "lmdeploy-lab gpu bench 1"
 LONG_BATCH = 64
@@ -41,7 +43,6 @@ SEED = 0
 ENGINE_SECONDS = 240.0
 BUDGET = re.compile(r"cache budget: ([\d.]+) MB")
 """What TurboMind logs of the bytes that it sets aside for the KV cache; its MB are 2**20."""
-WORDS = re.compile(r"Error|error:|CHECK|out of memory|terminate|what\(\)", re.I)
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def main(args: argparse.Namespace) -> None:
 
 def command_of(args: argparse.Namespace) -> str:
     """The command line that gives these figures, without where they go."""
-    line = ["lab", "gpu-bench"]
+    line = ["lab", "bench", "gpu"]
     line += ["--model", Path(args.model).name] if args.model else []
     line += ["--w4a16", Path(args.w4a16).name] if args.w4a16 else []
     for name in ("kv", "batch", "prompt", "decode", "long", "cap", "share", "tp", "prefill"):
@@ -136,7 +137,7 @@ def measure(
 
 
 def _worker(work: Work) -> dict[str, Any]:
-    """Run a worker to its end: what it found (None if it failed), its log and last words."""
+    """Run a worker to its end: what it found, with its log, or None, with its last words."""
     with tempfile.TemporaryDirectory() as folder:
         asked, found = Path(folder) / "work.json", Path(folder) / "found.json"
         asked.write_text(json.dumps(asdict(work)), "utf-8")
@@ -153,21 +154,11 @@ def _worker(work: Work) -> dict[str, Any]:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            message = f"no end after {ENGINE_SECONDS:.0f} s"
-            return {"found": None, "log": "", "message": message}
-        whole = found.is_file()
-        return {
-            "found": json.loads(found.read_text("utf-8")) if whole else None,
-            "log": done.stdout,
-            "message": "" if whole else last_words(done.stdout, done.returncode),
-        }
-
-
-def last_words(log: str, code: int) -> str:
-    """The lines of a log that say why a process ended, at most three; else its last one."""
-    said = [line.strip() for line in log.splitlines() if line.strip()]
-    telling = [line for line in said if WORDS.search(line)] or said[-1:] or ["it printed nothing"]
-    return f"exit code {code}: {' | '.join(telling[-3:])[:400]}"
+            return {"found": None, "message": f"no end after {ENGINE_SECONDS:.0f} s"}
+        if found.is_file():
+            return {"found": json.loads(found.read_text("utf-8")), "log": done.stdout}
+        words = telling(lines_of(done.stdout)) or "it printed nothing"
+        return {"found": None, "message": f"exit code {done.returncode}: {words[:400]}"}
 
 
 # --- what figures mean ------------------------------------------------------------------------
@@ -207,15 +198,15 @@ def shares(
     multiplies every prompt token with every weight of the layers. `tp` GPUs could at best take
     that part of the time.
     """
-    shape = shape_of(folder)
-    linear = shape.layers * sum(out * into for out, into in linear_layers(shape).values())
-    embedding = shape.vocab * shape.hidden
+    config = read_config(Path(folder))
+    linear = linear_weights(config)
+    embedding = config["vocab_size"] * config["hidden_size"]
     batch, context = load["batch"], load["prompt_tokens"] + load["new_tokens"] / 2
-    moved = weight_bytes(folder) - 2 * embedding
-    moved += batch * context * bytes_per_token(KVShape.of(folder), policy)
-    rate = tp * limits["matrix_rate"]["rate"]
+    token = bytes_per_token(KVShape.of(folder), policy)
     bandwidth = tp * limits["copy_bandwidth"]["rate"]
-    seconds = [moved / bandwidth, 2 * (linear + embedding) * batch / rate]
+    rate = tp * limits["matrix_rate"]["rate"]
+    read = weight_bytes(folder) - 2 * embedding + batch * context * token
+    seconds = step_seconds(read, (linear + embedding) * batch, bandwidth, rate)
     decode, prefill = batch / max(seconds), rate / (2 * linear)
     return {
         "decode_limit_tok_s": round(decode, 1),

@@ -1,4 +1,4 @@
-"""The arguments of `lab gpu-bench` and `lab gpu-pair`; what they do loads when they run."""
+"""The arguments of `lab bench gpu` and `lab bench pair`; what they do loads when they run."""
 
 import argparse
 
@@ -6,7 +6,7 @@ FORMATS = ("none", "int8", "int4")
 
 
 def add_bench(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `lab gpu-bench`."""
+    """Arguments of `lab bench gpu`."""
     parser.add_argument("--model", help="registry name or folder, 16 bit")
     parser.add_argument("--w4a16", help="folder of a model of that shape in W4A16, as well")
     parser.add_argument("--kv", nargs="+", choices=FORMATS, default=["none"])
@@ -31,7 +31,7 @@ def _bench(args: argparse.Namespace) -> None:
 
 
 def add_pair(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `lab gpu-pair`."""
+    """Arguments of `lab bench pair`."""
     parser.add_argument("--model", required=True, help="registry name or folder")
     parser.add_argument("--concurrency", type=int, nargs="+", default=[1, 32, 128])
     parser.add_argument("--tokens", type=int, default=128, help="of each answer (default 128)")

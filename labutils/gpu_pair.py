@@ -1,10 +1,10 @@
-"""`lab gpu-pair`: what a second GPU brings, by the three ways of using it.
+"""`lab bench pair`: what a second GPU brings, by the three ways of using it.
 
-    lab gpu-pair --model internlm2-chat-7b-random
+    lab bench pair --model internlm2-chat-7b-random
 
 One `api_server` on one GPU; a server on each GPU behind `lmdeploy serve proxy`; one server whose
 model is cut in two (`--tp 2`). Each gets the same requests from `labutils.load`, so what clients
-see is measured, the servers' HTTP included; the engine alone is `lab gpu-bench --tp 1 2`. One
+see is measured, the servers' HTTP included; the engine alone is `lab bench gpu --tp 1 2`. One
 greedy answer of each server is kept, because cutting a model must not change what it says. The
 loading client is one Python process and can itself become the limit.
 """
@@ -57,7 +57,7 @@ def main(args: argparse.Namespace) -> None:
 
 def command_of(args: argparse.Namespace) -> str:
     """The command line that gives these figures, without where they go."""
-    line = ["lab", "gpu-pair", "--model", Path(args.model).name, "--concurrency"]
+    line = ["lab", "bench", "pair", "--model", Path(args.model).name, "--concurrency"]
     return shlex.join([*line, *map(str, args.concurrency), "--tokens", str(args.tokens)])
 
 

@@ -1,4 +1,4 @@
-"""The process of `lab gpu-bench` that holds one engine: its memory, its speed, a step of it.
+"""The process of `lab bench gpu` that holds one engine: its memory, its speed, a step of it.
 
 Each engine gets a process of its own, because engines give memory back late and may end their
 process. It reads what to do from a JSON file and writes what it found to another; what LMDeploy
@@ -8,7 +8,6 @@ the engine sees a smaller card. Without a GPU, the CPU device is measured, and m
 
 import json
 import os
-import random
 import sys
 import time
 from collections.abc import Sequence
@@ -124,14 +123,9 @@ class Bench:
     """Timings of an LMDeploy pipeline."""
 
     def __init__(self, pipe: Any, folder: str, seed: int) -> None:
-        from transformers import AutoTokenizer
+        from labutils.corpus import Passages
 
-        from labutils import corpus
-
-        self.pipe = pipe
-        self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.ids = self.tokenizer("\n\n".join(corpus.python_topics().texts)).input_ids
-        self.random = random.Random(seed)
+        self.pipe, self.passages = pipe, Passages(folder, seed)
 
     def load(self, batch: int, prompt: int, decode: int) -> dict[str, Any]:
         """Prefill and decode speed of `batch` sequences at once."""
@@ -158,7 +152,7 @@ class Bench:
         """
         from lmdeploy import GenerationConfig
 
-        texts = [self.passage(prompt) for _ in range(batch)]
+        texts = [self.passages.text(prompt) for _ in range(batch)]
         wanted = GenerationConfig(max_new_tokens=tokens, do_sample=False, ignore_eos=True)
         start = time.perf_counter()
         replies = self.pipe(texts, gen_config=wanted, do_preprocess=False)
@@ -168,11 +162,6 @@ class Bench:
             raise RuntimeError(f"asked for {tokens} tokens of each sequence, got {sorted(made)}")
         begins = list(replies[0].token_ids[:BEGINS])
         return seconds, sum(reply.input_token_len for reply in replies), begins
-
-    def passage(self, length: int) -> str:
-        """About `length` tokens of Python's documentation, from a random place."""
-        start = self.random.randrange(len(self.ids) - length)
-        return self.tokenizer.decode(self.ids[start : start + length])
 
 
 if __name__ == "__main__":

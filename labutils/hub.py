@@ -23,7 +23,7 @@ from typing import Any
 
 from labutils.commands import history, parse
 from labutils.errors import LabError
-from labutils.models import new_folder
+from labutils.folders import new_folder
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from labutils.folders import read_config
+from labutils.folders import read_config, write_json
 
 NAMES = {
     "self_attn.o_proj": "attention.wo",
@@ -61,7 +61,7 @@ def write(source: Path, target: Path, dtype: torch.dtype | None = None) -> None:
         for name, tensor in rename(tensors, config["num_key_value_heads"]).items()
     }
     save_file(renamed, target / "model.safetensors", metadata={"format": "pt"})
-    _write_json(target / "config.json", config_of(config, dtype))
+    write_json(target / "config.json", config_of(config, dtype))
     (target / "configuration_internlm2.py").write_text(CONFIGURATION, encoding="utf-8")
     write_old_tokenizer(source, target)
     if (source / "generation_config.json").is_file():
@@ -140,14 +140,10 @@ def write_old_tokenizer(source: Path, target: Path) -> None:
     tokenizer = json.loads((source / "tokenizer.json").read_text(encoding="utf-8"))
     model = tokenizer["model"]
     model["merges"] = [m if isinstance(m, str) else " ".join(m) for m in model["merges"]]
-    _write_json(target / "tokenizer.json", tokenizer)
+    write_json(target / "tokenizer.json", tokenizer)
     settings = json.loads((source / "tokenizer_config.json").read_text(encoding="utf-8"))
     settings["tokenizer_class"] = "PreTrainedTokenizerFast"
     template = source / "chat_template.jinja"
     if template.is_file():
         settings["chat_template"] = template.read_text(encoding="utf-8")
-    _write_json(target / "tokenizer_config.json", settings)
-
-
-def _write_json(file: Path, content: Mapping[str, Any]) -> None:
-    file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(target / "tokenizer_config.json", settings)

@@ -7,13 +7,13 @@ up, `cache_bytes` what `cache_max_entry_count` means by release.
 Left out: TurboMind's own block layout; models whose layers differ, or cache anything but K and V.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from labutils.commands import history
 from labutils.errors import LabError
+from labutils.folders import heads, read_config
 
 BLOCK = 64
 """Tokens in a block of today's engines: the unit in which they give memory to a sequence."""
@@ -36,14 +36,9 @@ class KVShape:
         """
         file = Path(model) / "config.json"
         try:
-            config = json.loads(file.read_text(encoding="utf-8"))
-            heads = config["num_attention_heads"]
-            return cls(
-                config["num_hidden_layers"],
-                config.get("num_key_value_heads") or heads,
-                config.get("head_dim") or config["hidden_size"] // heads,
-            )
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            config = read_config(Path(model))
+            return cls(config["num_hidden_layers"], *heads(config)[1:])
+        except (OSError, ValueError, KeyError, TypeError, LabError) as error:
             raise LabError(
                 f"{file} does not say how many layers and heads the model has: name the folder of "
                 "a language model in Hugging Face's format."
@@ -130,9 +125,7 @@ def cache_bytes(
     return int(count * (total if found.meaning == "share of all memory" else total - weights))
 
 
-def pytorch_cache_bytes(
-    free: int, vocab: int, batch: int, prefill: int = 8192, count: float = 0.8
-) -> int:
+def pytorch_cache_bytes(free: int, vocab: int, batch: int) -> int:
     """Bytes that the PyTorch engine of 0.18.0 plans for its KV cache.
 
     It first keeps room for two bytes of every logit of a prefill step and two of each sequence.
@@ -141,10 +134,9 @@ def pytorch_cache_bytes(
         free: bytes it finds free after loading the weights.
         vocab: entries of the vocabulary.
         batch: max_batch_size.
-        prefill: max_prefill_token_num.
-        count: cache_max_entry_count.
     """
-    return int((free - (prefill + 2 * batch) * vocab * 2) * count)
+    prefill, share = 8192, 0.8  # max_prefill_token_num, cache_max_entry_count
+    return int((free - (prefill + 2 * batch) * vocab * 2) * share)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ the calibration itself; fewer than 8 bits, which that engine did not have.
 """
 
 import math
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -117,25 +116,6 @@ FILE = "layers.{}.past_kv_scale.{}.weight"
 """Beside the weights in a workspace, by layer and rank; float32 without a header: K's scale, K's
 zero point, V's scale, V's zero point. Symmetric: the two scales, which 0.2.4's engine, expecting
 16 bytes, then refuses."""
-
-
-def write_qparams(folder: Path, qparams: Pairs, sym: bool = False) -> None:
-    """Write what `kv_qparams` returned into a workspace's folder of weights.
-
-    Raises:
-        LabError: there is no such folder, or a pair is unusable; nothing is written then.
-    """
-    if not folder.is_dir():
-        raise LabError(f"{folder} is no folder: convert the model first.")
-    for (layer, _), pair in qparams.items():
-        for each in pair:
-            check(each, f"layer {layer}")
-    for place, pair in qparams.items():
-        numbers = [n for q in pair for n in ((q.scale,) if sym else (q.scale, q.zero_point))]
-        file = folder / FILE.format(*place)
-        new = file.with_suffix(".new")
-        np.array(numbers, dtype=np.float32).tofile(new)
-        os.replace(new, file)
 
 
 def read_qparams(folder: Path) -> Pairs:

@@ -99,33 +99,6 @@ def capture(model: PreTrainedModel, tokens: Sequence[int]) -> list[tuple[States,
     return seen
 
 
-def statistics_of(
-    model: PreTrainedModel, texts: Sequence[Sequence[int]]
-) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, dict[str, torch.Tensor]]]:
-    """What `lite calibrate` of 0.2.4 saves as key_stats.pth and value_stats.pth, for these texts.
-
-    Args:
-        texts: token ids.
-
-    Returns:
-        K's and V's {'max' | 'min' | 'absmax': {layer: float16 [kv_heads, head_dim]}}.
-    """
-    key, value = ({"max": {}, "min": {}, "absmax": {}} for _ in range(2))
-    for tokens in texts:
-        for layer, (_, k, v) in enumerate(capture(model, tokens)):
-            for stats, x in ((key, k), (value, v)):
-                _note(stats, f"model.layers.{layer}", x.half().flatten(0, 1))
-    return key, value
-
-
-def _note(stats: dict[str, dict[str, torch.Tensor]], layer: str, x: torch.Tensor) -> None:
-    """Widen a layer's extremes by x, [kv_heads, tokens, head_dim]."""
-    new = {"max": x.amax(1), "min": x.amin(1), "absmax": x.abs().amax(1)}
-    for name, extreme in new.items():
-        widen = torch.minimum if name == "min" else torch.maximum
-        stats[name][layer] = widen(stats[name].get(layer, extreme), extreme)
-
-
 def attention_error(layer: int, query: States, key: States, value: States, scheme: Scheme) -> float:
     """How far a layer's attention output moves: ‖changed - exact‖ / ‖exact‖, causal attention."""
 

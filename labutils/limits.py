@@ -74,6 +74,22 @@ def seconds(work: Callable[[], object], kind: str, repeats: int = REPEATS) -> li
     return taken[1:]
 
 
+def step_seconds(
+    read: float, multiplied: float, bandwidth: float, rate: float
+) -> tuple[float, float]:
+    """Seconds that a decode step takes at least: for its memory, and for its arithmetic.
+
+    read / bandwidth and 2 · multiplied / rate; the longer one is the limit.
+
+    Args:
+        read: bytes of the weights and of the KV cache of all sequences.
+        multiplied: weights that each token is multiplied with, times the sequences.
+        bandwidth: bytes per second.
+        rate: floating-point operations per second.
+    """
+    return read / bandwidth, 2 * multiplied / rate
+
+
 def _limit(work: Callable[[], object], amount: float, kind: str) -> Limit:
     taken = seconds(work, kind)
     return Limit(amount / statistics.median(taken), amount / max(taken), amount / min(taken))

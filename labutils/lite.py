@@ -14,7 +14,7 @@ from typing import Any
 
 from labutils import hub, programs
 from labutils.commands import build
-from labutils.models import check_folder
+from labutils.folders import check_folder
 
 
 def lite(

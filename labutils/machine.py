@@ -13,11 +13,11 @@ import socket
 import subprocess
 import sys
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 import psutil
 
+from labutils import provenance
 from labutils.cpu import activate
 from labutils.paths import ROOT
 
@@ -74,7 +74,7 @@ def collect() -> Facts:
         system=platform.system(),
         processor=platform.machine(),
         kernel=platform.release(),
-        lmdeploy=_version("lmdeploy"),
+        lmdeploy=provenance.versions().get("lmdeploy"),
         torch=torch_version,
         torch_cuda=torch_cuda,
         driver_cuda=_driver_cuda(),
@@ -87,13 +87,6 @@ def collect() -> Facts:
         index=_index(),
         turbomind=_turbomind() if sees_gpu else None,
     )
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _torch() -> tuple[str | None, tuple[int, int] | None, bool]:
@@ -126,12 +119,8 @@ def _gpu() -> Gpu:
 
 def _card_bytes() -> int | None:
     """Memory of the first card by nvidia-smi, which knows nothing of slices."""
-    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits", "-i", "0"]
-    try:
-        said = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
-        return int(said.stdout.split()[0]) * 2**20
-    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
-        return None
+    size = provenance.gpu().get("memory.total", "").removesuffix(" MiB")
+    return int(size) * 2**20 if size.isdecimal() else None
 
 
 def _turbomind() -> str:

@@ -1,29 +1,24 @@
-"""Model folders: find one by name, make the embedded one, check that a folder is whole.
+"""Models by name: find one, make those that come with the course, check one thoroughly.
 
-A folder made here holds `lab-manifest.json`, written last, with the SHA-256 of every other file;
-the folder appears under its final name only when all of it is on disk. So a name either leads to a
-whole model or to one sentence that says what to do. Left out: the list of models
-(`labutils.registry`) and what LMDeploy makes of a folder.
+A name either leads to a whole model or to one sentence that says what to do. Left out: the list of
+models (`labutils.registry`), what makes a folder whole (`labutils.folders`), and what LMDeploy
+makes of it.
 """
 
 import contextlib
-import errno
 import fcntl
-import hashlib
 import importlib.util
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from labutils.errors import LabError
-from labutils.folders import read_config
+from labutils.folders import MANIFEST, check_folder, new_folder, read_config, sha256, write_manifest
 from labutils.paths import BUILD, DATA
 from labutils.registry import MODELS, SMOLLM2_SOURCE, EmbeddedSource, Model
 
-MANIFEST = "lab-manifest.json"
 DEFAULT = "smollm2-135m"
 CHATML = DATA / "chatml.json"
 """ChatML for LMDeploy's --chat-template, which takes a file or one of its own few names."""
@@ -207,36 +202,6 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
-def new_folder(folder: Path) -> Iterator[Path]:
-    """A temporary folder that becomes `folder` if the body succeeds and vanishes if it does not.
-
-    Raises:
-        LabError: the disk is full.
-    """
-    unfinished = folder.with_name(f".{folder.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)  # left by a run that was killed
-    unfinished.mkdir(parents=True)
-    try:
-        yield unfinished
-        unfinished.rename(folder)
-    except Exception as error:
-        if not _is_disk_full(error):
-            raise
-        free = shutil.disk_usage(folder.parent).free // 2**20
-        raise LabError(
-            f"The disk of {folder.parent} is full ({free} MiB free): make room, or set "
-            "LAB_MODELS_DIR to a folder on another disk."
-        ) from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-
-
-def _is_disk_full(error: BaseException) -> bool:
-    """ENOSPC, however it is wrapped (safetensors, a Rust library, only quotes the system)."""
-    return getattr(error, "errno", None) == errno.ENOSPC or "No space left on device" in str(error)
-
-
 def _dequantize(gguf: Path, folder: Path) -> None:
     """Write `gguf` as a bfloat16 Hugging Face checkpoint with its tokenizer and chat template."""
     import torch
@@ -249,10 +214,7 @@ def _dequantize(gguf: Path, folder: Path) -> None:
 
     where, name = str(gguf.parent), gguf.name
     model = AutoModelForCausalLM.from_pretrained(
-        where,
-        gguf_file=name,
-        dtype=torch.bfloat16,
-        quantization_config=GgufConfig(dequantize=True),
+        where, gguf_file=name, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
     )
     model.config._name_or_path = ""
     model.save_pretrained(folder)
@@ -270,67 +232,12 @@ def _dequantize(gguf: Path, folder: Path) -> None:
 # --- checking a folder -----------------------------------------------------------------------
 
 
-def check_folder(folder: Path, hashes: bool = False) -> None:
-    """Check that a model folder is whole: files and sizes always, SHA-256 if `hashes`.
-
-    Raises:
-        LabError: a file is missing, truncated or altered; the sentence names it and the cure.
-    """
-    if not folder.is_dir():
-        raise LabError(f"There is no model folder {folder}: check the path.")
-    if not (folder / "config.json").is_file():
-        raise LabError(f"{folder} has no config.json, so it is no complete model: fetch it again.")
-    if (folder / MANIFEST).is_file():
-        _check_manifest(folder, hashes)
-    _check_weights(folder)
-
-
-def _check_manifest(folder: Path, hashes: bool) -> None:
-    """Compare the folder with the manifest that was written last when it was made."""
-    listed = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
-    for name, expected in listed.items():
-        file = folder / name
-        whole = file.is_file() and file.stat().st_size == expected["bytes"]
-        if not whole or (hashes and sha256(file) != expected["sha256"]):
-            raise LabError(
-                f"{file} is missing, truncated or altered: delete the folder {folder} and run "
-                f"lab model get {folder.name} again."
-            )
-
-
-def _check_weights(folder: Path) -> None:
-    """Check that the weight files are all there and as long as their headers say."""
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    else:
-        names = {p.name for p in folder.glob("*.safetensors")} or {"model.safetensors"}
-    if not index.is_file() and any(folder.glob("pytorch_model*.bin")):
-        return
-    for name in sorted(names):
-        if not _is_whole_safetensors(folder / name):
-            raise LabError(f"{folder / name} is missing or truncated: fetch the model again.")
-
-
 def _has_chat_template(folder: Path) -> bool:
     """Whether the folder has a template in one of the places where Transformers looks."""
     if any((folder / name).is_file() for name in ("chat_template.jinja", "chat_template.json")):
         return True
     config = folder / "tokenizer_config.json"
     return config.is_file() and "chat_template" in json.loads(config.read_text(encoding="utf-8"))
-
-
-def _is_whole_safetensors(file: Path) -> bool:
-    """Whether the file is as long as its header (8-byte length, JSON, data) says."""
-    if not file.is_file() or file.stat().st_size < 8:
-        return False
-    with file.open("rb") as opened:
-        header_bytes = int.from_bytes(opened.read(8), "little")
-        if header_bytes > file.stat().st_size:
-            return False
-        header = json.loads(opened.read(header_bytes))
-    ends = [t["data_offsets"][1] for key, t in header.items() if key != "__metadata__"]
-    return file.stat().st_size == 8 + header_bytes + max(ends, default=0)
 
 
 def verify(name: str) -> list[str]:
@@ -371,22 +278,3 @@ def _check_chat_template(folder: Path) -> str:
     if folder.name == DEFAULT and prompt != SMOLLM2_SOURCE.golden_prompt:
         raise LabError(f"{folder} renders the wrong prompt: delete it, then lab model get again.")
     return prompt
-
-
-def write_manifest(folder: Path, about: dict[str, str]) -> None:
-    """Write the manifest of a finished folder: bytes and SHA-256 of every file."""
-    files = {
-        file.name: {"bytes": file.stat().st_size, "sha256": sha256(file)}
-        for file in sorted(folder.iterdir())
-    }
-    text = json.dumps({**about, "files": files}, indent=1) + "\n"
-    (folder / MANIFEST).write_text(text, encoding="utf-8")
-
-
-def sha256(file: Path) -> str:
-    """Hexadecimal SHA-256 of a file, read in pieces."""
-    digest = hashlib.sha256()
-    with file.open("rb") as opened:
-        while piece := opened.read(2**20):
-            digest.update(piece)
-    return digest.hexdigest()

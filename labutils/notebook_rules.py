@@ -70,10 +70,7 @@ def environment_is_left_alone(notebook: NotebookNode) -> Iterator[Remark]:
     """No cell installs packages or edits sys.path."""
     for cell in code_cells(notebook):
         if found := _UNTIDY.search(cell.source):
-            yield (
-                cell.id,
-                f"Leave {found[0].strip()!r} out: the course's set-up does that.",
-            )
+            yield cell.id, f"Leave {found[0].strip()!r} out: the course's set-up does that."
 
 
 def executed_in_order(notebook: NotebookNode) -> Iterator[Remark]:
@@ -83,10 +80,7 @@ def executed_in_order(notebook: NotebookNode) -> Iterator[Remark]:
         return
     for expected, cell in enumerate(code_cells(notebook), 1):
         if cell.execution_count is None:
-            yield (
-                cell.id,
-                "The cell was never executed: run `lab notebooks run --write`.",
-            )
+            yield cell.id, "The cell was never executed: run `lab notebooks run --write`."
         elif cell.execution_count != expected:
             message = f"Execution count {cell.execution_count} where {expected} belongs: run again."
             yield cell.id, message
@@ -99,10 +93,7 @@ def outputs_are_portable(notebook: NotebookNode) -> Iterator[Remark]:
         for text in (cell.source, *_output_texts(cell)):
             if found := _FOREIGN_PATH.search(text):
                 shown = re.match(r"[^\s'\"()<>]+", text[found.start() :])[0][:60]
-                yield (
-                    cell.id,
-                    f"{shown!r} exists on one machine only: print a relative path.",
-                )
+                yield cell.id, f"{shown!r} exists on one machine only: print a relative path."
                 break
 
 
@@ -129,10 +120,7 @@ def most_outputs_are_compared(notebook: NotebookNode) -> Iterator[Remark]:
     compared = sum("nbval-ignore-output" not in _tags(cell) for cell in speaking)
     if speaking and compared < MIN_COMPARED * len(speaking):
         share = f"{compared} of {len(speaking)} outputs are compared"
-        yield (
-            "",
-            f"Only {share}: print what is the same on every machine ({MIN_COMPARED:.0%}).",
-        )
+        yield "", f"Only {share}: print what is the same on every machine ({MIN_COMPARED:.0%})."
 
 
 def ignored_outputs_are_asserted(notebook: NotebookNode) -> Iterator[Remark]:
@@ -142,10 +130,7 @@ def ignored_outputs_are_asserted(notebook: NotebookNode) -> Iterator[Remark]:
         nearby = cells[index : index + ASSERT_WITHIN + 1]
         ignored = "nbval-ignore-output" in _tags(cell)
         if ignored and not any(_ASSERT.search(each.source) for each in nearby):
-            yield (
-                cell.id,
-                "The output is not compared: assert what must hold right after it.",
-            )
+            yield cell.id, "The output is not compared: assert what must hold right after it."
 
 
 def images_have_alt_text(notebook: NotebookNode) -> Iterator[Remark]:

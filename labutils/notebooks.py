@@ -11,7 +11,6 @@ keep (`notebook_checks`).
 
 import copy
 import hashlib
-import os
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -20,6 +19,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
+from labutils.bootstrap import write_atomically
 from labutils.errors import LabError
 from labutils.paths import NOTEBOOKS
 
@@ -112,20 +112,16 @@ def write(notebook: NotebookNode, path: Path) -> bool:
     if path.exists() and path.read_text("utf-8") == text:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(text, "utf-8")
-    unfinished.replace(path)
+    write_atomically(path, text)
     return True
 
 
-def sync(
-    check: bool = False, *, accept: Collection[str] = (), root: Path = NOTEBOOKS
-) -> list[Path]:
+def sync(*, accept: Collection[str] = (), root: Path = NOTEBOOKS) -> list[Path]:
     """Bring the Chinese edition in step with the English one; the files that changed.
 
     A Chinese cell that was edited since the last sync counts as translating today's English. Name
     a cell in `accept` ('03_chat:cell-id') when its translation holds although neither changed, or
-    when it shall read the same in both languages. With `check` nothing is written.
+    when it shall read the same in both languages.
 
     Raises:
         LabError: an unreadable notebook, or a name in `accept` that no prose cell has.
@@ -141,13 +137,7 @@ def sync(
         pending += [(source, english), (merge(source, twin, accept=ids), chinese)]
     if unknown := sorted(set(accept) - known):
         raise LabError(f"No cell is called {unknown[0]!r}: write LESSON:CELL-ID as `check` does.")
-    return [path for notebook, path in pending if _store(notebook, path, check)]
-
-
-def _store(notebook: NotebookNode, path: Path, check: bool) -> bool:
-    if check:
-        return not path.exists() or path.read_text("utf-8") != dumps(notebook)
-    return write(notebook, path)
+    return [path for notebook, path in pending if write(notebook, path)]
 
 
 def merge(

@@ -10,9 +10,11 @@ import ctypes
 import json
 import os
 import signal
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -29,6 +31,24 @@ def end_with_parent() -> None:
     """In the child: be terminated when the process that started it dies, however it dies."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored by inheritance
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def start(command: Sequence[str], output: Any, **options: Any) -> subprocess.Popen:
+    """Start a process that leads a session of its own and ends with this one.
+
+    Args:
+        output: a file, or subprocess.DEVNULL, for all that it prints.
+        options: further ones of subprocess.Popen.
+    """
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
+        preexec_fn=end_with_parent,
+        **options,
+    )
 
 
 def note(leader: int) -> None:

@@ -1,4 +1,5 @@
-"""Runs one of LMDeploy's programs to its end, with a progress bar where it counts layers."""
+"""Runs one of LMDeploy's programs to its end, with a progress bar where it counts layers, and finds
+what an engine said of its end."""
 
 import contextlib
 import re
@@ -15,6 +16,12 @@ from labutils.processes import end_with_parent
 LAYER = re.compile(r"\S*?\.(\d+)[., ].*(samples|smooth|packed)")
 """What `lmdeploy lite` says when a layer is done: model.layers.7, samples: 8, …"""
 STAGES = {"samples": "calibrate", "smooth": "scale", "packed": "pack"}
+_TELLING = re.compile(
+    r"\b(?:fatal|check failed|terminate called|what\(\):|out of memory)\b"
+    r"|^(?:[\w.]*\.)?\w*(?:Error|Exception)\b",
+    re.I,
+)
+_FATAL = re.compile(r"\bfatal\b", re.I)
 
 
 def run(
@@ -52,8 +59,7 @@ def run(
             process.kill()
             raise
     if process.returncode:
-        words = [line for line in said if line and "%|" not in line]
-        reason = words[-1] if words else f"exit code {process.returncode}"
+        reason = [f"exit code {process.returncode}", *lines_of("\n".join(said))][-1]
         raise LabError(f"{name} failed: {reason}")
     return "\n".join(said)
 
@@ -67,6 +73,23 @@ def _note(line: str, said: list[str], bar: tqdm) -> None:
         bar.set_description(STAGES[done[2]], refresh=False)
         bar.n = int(done[1]) + 1
         bar.refresh()
+
+
+def lines_of(said: str) -> list[str]:
+    """A program's output as lines, without empty ones and progress bars."""
+    lines = (line.strip() for line in said.replace("\r", "\n").splitlines())
+    return [line for line in lines if line and "%|" not in line]
+
+
+def telling(lines: Sequence[str]) -> str:
+    """The line that says most about why an engine ended; '' if there is none.
+
+    Of fatal errors that is the first, because those of other threads follow from it; of exceptions
+    the last, which names the others as its causes.
+    """
+    fatal = [line for line in lines if _FATAL.search(line)][:1]
+    found = fatal or [line for line in lines if _TELLING.search(line)][-1:] or lines[-1:]
+    return "".join(found)
 
 
 def layers_of(model: str | Path) -> int:

@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from labutils.models import MANIFEST, sha256
+from labutils.folders import MANIFEST, sha256
 
 PACKAGES = ("lmdeploy", "torch", "transformers", "triton")
 FIELDS = ("name", "driver_version", "memory.total")
@@ -30,14 +30,15 @@ def provenance(command: str, models: Mapping[str, str], seeds: Mapping[str, int]
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": command,
-        "versions": _versions(),
+        "versions": versions(),
         "machine": gpu() or {"name": "no GPU"},
         "hashes": {name: fingerprint(Path(folder)) for name, folder in models.items()},
         "seeds": dict(seeds),
     }
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Of Python and of those of PACKAGES that are installed."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -45,6 +46,16 @@ def _versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def processor() -> str:
+    """The processor's name; its architecture where the system gives no name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
 
 
 def gpu() -> dict[str, str]:

@@ -14,7 +14,6 @@ depth. In 4 bits, numbers are uniform and the scale gives the same deviation. A 
 a time, and the whole model never is in memory. Left out: biases, tied embeddings, experts.
 """
 
-import json
 import math
 import shutil
 from collections.abc import Callable, Iterator
@@ -23,10 +22,18 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from labutils.awq.folder import predicted_sizes
 from labutils.errors import LabError
-from labutils.folders import check_room, read_config
-from labutils.models import DEFAULT, get, make_folder, models_dir, write_manifest
-from labutils.registry import MODELS, Shape
+from labutils.folders import (
+    check_room,
+    heads,
+    linear_layers,
+    read_config,
+    write_json,
+    write_manifest,
+)
+from labutils.models import DEFAULT, get, make_folder, models_dir
+from labutils.registry import INTERNLM2_7B, MODELS
 
 NOTE = "random weights, for memory and speed only: what this model says means nothing"
 DEVIATION = 0.02
@@ -38,7 +45,11 @@ EIGHT_EIGHTS = 0x88888888 - 2**32
 """Eight zero points of 8 in an int32."""
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
+KV_HEADS = "num_key_value_heads"
+
 Tensors = dict[str, torch.Tensor]
+Shape = dict[str, int]
+"""The entries of a config.json that decide the size of a model."""
 
 
 def make_random(
@@ -68,8 +79,8 @@ def make_random(
     _check(shape, quantized, folder)
     base = Path(get(DEFAULT, say))
     known = read_config(base)["vocab_size"]
-    if shape.vocab < known:
-        raise LabError(f"{like} has {shape.vocab} tokens, the course's tokenizer has {known}.")
+    if (vocab := shape["vocab_size"]) < known:
+        raise LabError(f"{like} has {vocab} tokens, the course's tokenizer has {known}.")
     needed = size(shape, quantized)
     check_room(folder, 1.02 * needed, f"{name}", "name a folder on another disk")
     say(f"making {folder} ({needed / 2**30:.2f} GiB, {NOTE}) …")
@@ -100,51 +111,26 @@ def shape_of(like: str) -> Shape:
             "a config.json."
         )
     config = read_config(Path(like))
-    try:
-        return Shape(
-            config["hidden_size"],
-            config["intermediate_size"],
-            config["num_hidden_layers"],
-            config["num_attention_heads"],
-            config.get("num_key_value_heads") or config["num_attention_heads"],
-            config["vocab_size"],
-        )
-    except KeyError as error:
-        raise LabError(
-            f"{like}/config.json gives no {error.args[0]}: name another model."
-        ) from None
-
-
-def linear_layers(shape: Shape) -> dict[str, tuple[int, int]]:
-    """(outputs, inputs) of the linear layers in a decoder layer, by Llama's names."""
-    kv = shape.kv_heads * shape.head_dim
-    return {
-        "self_attn.q_proj": (shape.hidden, shape.hidden),
-        "self_attn.k_proj": (kv, shape.hidden),
-        "self_attn.v_proj": (kv, shape.hidden),
-        "self_attn.o_proj": (shape.hidden, shape.hidden),
-        "mlp.gate_proj": (shape.intermediate, shape.hidden),
-        "mlp.up_proj": (shape.intermediate, shape.hidden),
-        "mlp.down_proj": (shape.hidden, shape.intermediate),
+    if lacking := [key for key in INTERNLM2_7B if key not in config and key != KV_HEADS]:
+        raise LabError(f"{like}/config.json gives no {lacking[0]}: name another model.")
+    return {key: config[key] for key in INTERNLM2_7B if key != KV_HEADS} | {
+        KV_HEADS: heads(config)[1]
     }
 
 
 def size(shape: Shape, quantized: bool) -> int:
     """Bytes of the weights: float16, or 4 bits with a scale and a zero point for each 128."""
-    linear = sum(out * into for out, into in linear_layers(shape).values()) * shape.layers
-    other = (2 * shape.vocab + 2 * shape.layers + 1) * shape.hidden
-    if not quantized:
-        return 2 * (linear + other)
-    return linear // 2 + linear // GROUP_SIZE * 5 // 2 + 2 * other
+    return sum(predicted_sizes(shape, GROUP_SIZE if quantized else None).values())
 
 
 def _check(shape: Shape, quantized: bool, folder: Path) -> None:
     if folder.exists():
         raise LabError(f"{folder} exists already: delete it, or name a new folder.")
-    if shape.hidden % shape.heads or shape.heads % shape.kv_heads:
+    count, kv_heads, _ = heads(shape)
+    if shape["hidden_size"] % count or count % kv_heads:
         raise LabError(
-            f"{shape.heads} heads ({shape.kv_heads} for keys and values) cannot share a hidden "
-            f"size of {shape.hidden}: name another model."
+            f"{count} heads ({kv_heads} for keys and values) cannot share a hidden size of "
+            f"{shape['hidden_size']}: name another model."
         )
     sizes = {length for pair in linear_layers(shape).values() for length in pair}
     if quantized and (odd := sorted(length for length in sizes if length % GROUP_SIZE)):
@@ -167,30 +153,32 @@ def _write_weights(
     folder: Path, shape: Shape, known: int, quantized: bool, generator: torch.Generator
 ) -> None:
     """Write a file for each layer and one for the rest, then the index of all of them."""
-    parts = [_layer(number, shape, quantized, generator) for number in range(shape.layers)]
+    parts = [
+        _layer(number, shape, quantized, generator) for number in range(shape["num_hidden_layers"])
+    ]
     files, total = {}, 0
     for number, part in enumerate([*parts, _rest(shape, known, generator)], 1):
         tensors = {name: tensor.cpu() for name, tensor in part}
-        file = f"model-{number:05}-of-{shape.layers + 1:05}.safetensors"
+        file = f"model-{number:05}-of-{len(parts) + 1:05}.safetensors"
         save_file(tensors, folder / file, metadata={"format": "pt"})
         files |= dict.fromkeys(tensors, file)
         total += sum(tensor.nbytes for tensor in tensors.values())
     index = {"metadata": {"total_size": total}, "weight_map": files}
-    _write_json(folder / "model.safetensors.index.json", index)
+    write_json(folder / "model.safetensors.index.json", index)
 
 
 def _layer(
     number: int, shape: Shape, quantized: bool, generator: torch.Generator
 ) -> Iterator[tuple[str, torch.Tensor]]:
     """A decoder layer's tensors, made when they are asked for."""
-    ending = DEVIATION / math.sqrt(2 * shape.layers)
+    ending = DEVIATION / math.sqrt(2 * shape["num_hidden_layers"])
     for name, (out, into) in linear_layers(shape).items():
         deviation = ending if name.endswith(("o_proj", "down_proj")) else DEVIATION
         make = _four_bits if quantized else _halves
         for kind, tensor in make(out, into, deviation, generator).items():
             yield f"model.layers.{number}.{name}.{kind}", tensor
     for norm in ("input_layernorm", "post_attention_layernorm"):
-        yield f"model.layers.{number}.{norm}.weight", torch.ones(shape.hidden).half()
+        yield f"model.layers.{number}.{norm}.weight", torch.ones(shape["hidden_size"]).half()
 
 
 def _rest(
@@ -198,11 +186,11 @@ def _rest(
 ) -> Iterator[tuple[str, torch.Tensor]]:
     """Embedding, last norm and output layer, whose padding has logits of 0: never the largest."""
     for name in ("model.embed_tokens", "lm_head"):
-        weight = _halves(shape.vocab, shape.hidden, DEVIATION, generator)["weight"]
+        weight = _halves(shape["vocab_size"], shape["hidden_size"], DEVIATION, generator)["weight"]
         if name == "lm_head":
             weight[known:] = 0
         yield f"{name}.weight", weight
-    yield "model.norm.weight", torch.ones(shape.hidden).half()
+    yield "model.norm.weight", torch.ones(shape["hidden_size"]).half()
 
 
 def _halves(out: int, into: int, deviation: float, generator: torch.Generator) -> Tensors:
@@ -232,13 +220,8 @@ def _write_config(folder: Path, base: Path, shape: Shape, quantized: bool) -> No
         "_comment": NOTE,
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
-        "vocab_size": shape.vocab,
-        "hidden_size": shape.hidden,
-        "intermediate_size": shape.intermediate,
-        "num_hidden_layers": shape.layers,
-        "num_attention_heads": shape.heads,
-        "num_key_value_heads": shape.kv_heads,
-        "head_dim": shape.head_dim,
+        **shape,
+        "head_dim": heads(shape)[2],
         "hidden_act": "silu",
         "rms_norm_eps": 1e-5,
         "rope_theta": 1e6,
@@ -257,7 +240,7 @@ def _write_config(folder: Path, base: Path, shape: Shape, quantized: bool) -> No
             "group_size": GROUP_SIZE,
             "zero_point": True,
         }
-    _write_json(folder / "config.json", config)
+    write_json(folder / "config.json", config)
     for name in TOKENIZER:
         shutil.copy(base / name, folder)
 
@@ -265,7 +248,3 @@ def _write_config(folder: Path, base: Path, shape: Shape, quantized: bool) -> No
 def _write_readme(folder: Path, like: str, seed: int, device: str) -> None:
     text = f"# Like {like}\n\nFor memory and speed only: {NOTE}. Seed {seed}, made on {device}.\n"
     (folder / "README.md").write_text(text, encoding="utf-8")
-
-
-def _write_json(file: Path, content: dict) -> None:
-    file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

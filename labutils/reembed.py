@@ -15,7 +15,6 @@ The number of heads, the intermediate size and the vocabulary stay. Left out: bi
 spread over several files, architectures other than Llama.
 """
 
-import json
 import math
 import shutil
 from collections.abc import Mapping
@@ -26,7 +25,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from labutils.errors import LabError
-from labutils.folders import read_config
+from labutils.folders import MANIFEST, heads, read_config, write_json
 
 
 def reembed(
@@ -52,10 +51,10 @@ def reembed(
         for name, tensor in tensors.items()
     }
     for file in source.iterdir():
-        if file.name not in ("model.safetensors", "config.json", "lab-manifest.json"):
+        if file.name not in ("model.safetensors", "config.json", MANIFEST):
             shutil.copy(file, target)
     new = widened_config(config, hidden, head_dim, dtype)
-    (target / "config.json").write_text(json.dumps(new, indent=2) + "\n", encoding="utf-8")
+    write_json(target / "config.json", new)
     save_file(widened, target / "model.safetensors", metadata={"format": "pt"})
 
 
@@ -65,16 +64,12 @@ def check(config: Mapping[str, Any], source: Path, hidden: int, head_dim: int) -
         raise LabError(f"{source} is no Llama model without biases: only those can be widened.")
     if not (source / "model.safetensors").is_file():
         raise LabError(f"{source} does not keep its weights in one model.safetensors: merge them.")
-    if hidden < config["hidden_size"] or head_dim % old_head_dim(config):
+    old_dim = heads(config)[2]
+    if hidden < config["hidden_size"] or head_dim % old_dim:
         raise LabError(
-            f"hidden {config['hidden_size']} and head_dim {old_head_dim(config)} cannot become "
+            f"hidden {config['hidden_size']} and head_dim {old_dim} cannot become "
             f"{hidden} and {head_dim}: choose a larger hidden size and a multiple of head_dim."
         )
-
-
-def old_head_dim(config: Mapping[str, Any]) -> int:
-    """head_dim of a config that may leave it to hidden_size / heads."""
-    return config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
 
 
 def widened_config(
@@ -107,7 +102,7 @@ def widen(
     Raises:
         LabError: Llama has no tensor of that name.
     """
-    old_hidden, old_dim = config["hidden_size"], old_head_dim(config)
+    old_hidden, old_dim = config["hidden_size"], heads(config)[2]
     kind = name.removesuffix(".weight").rsplit(".", 1)[-1]
     if kind in ("norm", "input_layernorm", "post_attention_layernorm"):
         return _pad(tensor, 0, hidden) * math.sqrt(old_hidden / hidden)
@@ -132,7 +127,7 @@ def _pad(tensor: torch.Tensor, dim: int, size: int) -> torch.Tensor:
 
 def _spread(rows: torch.Tensor, old: int, new: int) -> torch.Tensor:
     """[heads · old, columns] → [heads · new, columns], each head's rows moved to their lanes."""
-    heads = rows.view(-1, old, rows.size(1))
-    wide = rows.new_zeros(heads.size(0), new, rows.size(1))
-    wide[:, lanes(old, new)] = heads
+    narrow = rows.view(-1, old, rows.size(1))
+    wide = rows.new_zeros(narrow.size(0), new, rows.size(1))
+    wide[:, lanes(old, new)] = narrow
     return wide.reshape(-1, rows.size(1))

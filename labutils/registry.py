@@ -8,23 +8,6 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
-class Shape:
-    """The sizes that decide how much memory and time a Llama-like model takes."""
-
-    hidden: int
-    intermediate: int
-    layers: int
-    heads: int
-    kv_heads: int
-    vocab: int
-
-    @property
-    def head_dim(self) -> int:
-        """Dimensions of a head."""
-        return self.hidden // self.heads
-
-
-@dataclass(frozen=True)
 class Model:
     """One registry entry; `sources` maps where to find it to the name it has there."""
 
@@ -45,8 +28,8 @@ class Model:
     """(hidden size, head_dim) that the course's own model is widened to, see labutils.reembed."""
     as_internlm2: bool = False
     """Whether its tensors then get InternLM2's names, see labutils.internlm2."""
-    shape: Shape | None = None
-    """Of models that compute what a Llama does: what labutils.random_model needs to know."""
+    shape: dict[str, int] | None = None
+    """Of models that compute what a Llama does: entries of config.json, see labutils.folders."""
     note: str = ""
 
 
@@ -62,8 +45,20 @@ class EmbeddedSource:
     """What the chat template must make of one user message, "Hi"."""
 
 
-INTERNLM2_1_8B = Shape(2048, 8192, layers=24, heads=16, kv_heads=8, vocab=92544)
-INTERNLM2_7B = Shape(4096, 14336, layers=32, heads=32, kv_heads=8, vocab=92544)
+INTERNLM2_7B = {
+    "vocab_size": 92544,
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+}
+INTERNLM2_1_8B = INTERNLM2_7B | {
+    "hidden_size": 2048,
+    "intermediate_size": 8192,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+}
 INTERNSTUDIO = "/root/share/new_models/Shanghai_AI_Laboratory"
 
 SMOLLM2_SOURCE = EmbeddedSource(

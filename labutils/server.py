@@ -28,7 +28,7 @@ import httpx
 from labutils.commands import command
 from labutils.cpu import activate
 from labutils.errors import LabError
-from labutils.processes import RUNNING, end_group, end_orphans, end_with_parent, forget, note
+from labutils.processes import RUNNING, end_group, end_orphans, forget, note, start
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -217,15 +217,7 @@ def _start(
     log = RUNNING / f"{what.split()[-1]}-{port}.log"
     program = [str(Path(sys.executable).with_name(line[0])), *line[1:]]
     with log.open("w", encoding="utf-8") as output:
-        process = subprocess.Popen(
-            program,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **variables},
-            start_new_session=True,
-            preexec_fn=end_with_parent,
-        )
+        process = start(program, output, env={**os.environ, **variables})
     server = Server(f"http://{name}:{port}", line, log, api_key=api_key, process=process)
     note(process.pid)
     atexit.register(server.close)

@@ -7,7 +7,6 @@ a Hugging Face folder, because no LMDeploy since 0.10 loads it. Left out: 4-bit 
 
 import configparser
 import difflib
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ import torch
 from labutils.bootstrap import write_atomically
 from labutils.conversion import Shape, layout, rebuild
 from labutils.errors import LabError
+from labutils.folders import MANIFEST, read_config
 
 KEYS = (
     "model_name tensor_para_size head_num kv_head_num vocab_size num_layer inter_size norm_eps "
@@ -180,7 +180,7 @@ def to_folder(workspace: Workspace, folder: Path) -> None:
 
     from labutils import internlm2
 
-    config = json.loads((workspace.tokenizer / "config.json").read_text(encoding="utf-8"))
+    config = read_config(workspace.tokenizer)
     architecture = (config.get("architectures") or ["unknown"])[0]
     tensors = rebuild(workspace.read, workspace.shape)
     if architecture == "InternLM2ForCausalLM":
@@ -188,7 +188,7 @@ def to_folder(workspace: Workspace, folder: Path) -> None:
     elif architecture != "LlamaForCausalLM":
         raise LabError(f"A workspace of a {architecture} cannot be rebuilt: only InternLM2, Llama.")
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    made_here = ("lab-manifest.json", "placeholder", "tokenizer.py")  # the last is LMDeploy's
+    made_here = (MANIFEST, "placeholder", "tokenizer.py")  # the last is LMDeploy's
     for file in workspace.tokenizer.iterdir():
         if file.is_file() and file.name not in made_here:
             (folder / file.name).write_bytes(file.read_bytes())

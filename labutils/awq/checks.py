@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from labutils.awq.folder import checked_config, linear_shapes, predicted_sizes, read_tensors
+from labutils.awq.folder import checked_config, predicted_sizes, read_tensors
 from labutils.errors import LabError
-from labutils.folders import check_room
+from labutils.folders import check_room, linear_layers
 
 GROUP_SIZES = (128, 64, 32)
 """What LMDeploy's engines take: TurboMind 128 only, the PyTorch engine (on a CPU) all three."""
@@ -54,7 +54,7 @@ def largest_group_size(model: str | Path) -> int:
 
 def _lengths(config: Mapping[str, Any]) -> list[int]:
     """Inputs share scales; outputs count, too: the PyTorch engine splits them by group size."""
-    return sorted({length for shape in linear_shapes(config) for length in shape})
+    return sorted({length for shape in linear_layers(config).values() for length in shape})
 
 
 def _fitting(lengths: list[int]) -> list[int]:

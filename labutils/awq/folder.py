@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from labutils.awq.numbers import Quantized, unpack_weight
 from labutils.errors import LabError
-from labutils.folders import read_config
+from labutils.folders import check_folder, linear_weights, read_config
 
 PARTS = ("embeddings", "norms", "linear layers", "4-bit numbers", "scales", "zero points")
 """What `sizes` tells apart; the output layer counts as embeddings."""
@@ -52,15 +52,15 @@ class Folder:
         rest = {n: t for n, t in self.tensors.items() if n.rpartition(".")[2] not in _PART_OF}
         return plain | {name: tensor.to(dtype) for name, tensor in rest.items()}
 
-    def load_dequantized(self, dtype: torch.dtype = torch.float32) -> Any:
-        """The same weights in an unquantized Transformers model: the reference for any engine."""
+    def load_dequantized(self) -> Any:
+        """The same weights as a float32 model of Transformers: the reference for any engine."""
         from transformers import AutoConfig, AutoModelForCausalLM
 
         config = AutoConfig.from_pretrained(self.path)
         if hasattr(config, "quantization_config"):
             del config.quantization_config
-        model = AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
-        missing, unexpected = model.load_state_dict(self.dequantized(dtype), strict=False)
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+        missing, unexpected = model.load_state_dict(self.dequantized(), strict=False)
         model.tie_weights()
         tied = set(model.all_tied_weights_keys)
         if unexpected or set(missing) - tied:
@@ -91,8 +91,6 @@ def open_folder(path: str | Path) -> Folder:
 
 def checked_config(path: Path) -> dict[str, Any]:
     """A model folder's config.json; LabError if the folder is incomplete."""
-    from labutils.models import check_folder
-
     check_folder(path)
     return read_config(path)
 
@@ -143,7 +141,7 @@ def predicted_sizes(config: Mapping[str, Any], group_size: int | None = None) ->
         group_size: inputs that share a scale; None: not quantized, 16 bits.
     """
     hidden, layers = config["hidden_size"], config["num_hidden_layers"]
-    weights = layers * sum(inputs * out for inputs, out in linear_shapes(config))
+    weights = linear_weights(config)
     copies = 1 if config.get("tie_word_embeddings", False) else 2
     parts = dict.fromkeys(PARTS, 0) | {
         "embeddings": 2 * copies * config["vocab_size"] * hidden,
@@ -157,13 +155,3 @@ def predicted_sizes(config: Mapping[str, Any], group_size: int | None = None) ->
         "scales": 2 * groups,
         "zero points": groups // 2,
     }
-
-
-def linear_shapes(config: Mapping[str, Any]) -> list[tuple[int, int]]:
-    """(in, out) of a decoder layer's q, k, v, o, gate, up and down, by config.json."""
-    hidden, heads = config["hidden_size"], config["num_attention_heads"]
-    head_dim = config.get("head_dim") or hidden // heads
-    q, kv = heads * head_dim, (config.get("num_key_value_heads") or heads) * head_dim
-    inter = config["intermediate_size"]
-    attention = [(hidden, q), (hidden, kv), (hidden, kv), (q, hidden)]
-    return [*attention, (hidden, inter), (hidden, inter), (inter, hidden)]

@@ -1,4 +1,4 @@
-"""`lab chat`: the chat panel as a page of its own, through Voila.
+"""`python -m labutils.chat`: the chat panel as a page of its own, through Voila.
 
 LMDeploy's `serve gradio` is gone; this takes its place. A server starts, then Voila, which shows a
 notebook of one cell; both are for this machine only, and both end with the command.
@@ -22,7 +22,7 @@ from labutils.chat.failures import check_language
 from labutils.chat.panel import ChatPanel
 from labutils.errors import LabError
 from labutils.models import model_path
-from labutils.processes import end_group, end_with_parent
+from labutils.processes import end_group, start
 
 ADDRESS = "127.0.0.1"
 START_SECONDS = 60.0
@@ -85,15 +85,7 @@ def _voila(server: servers.Server, port: int, language: str) -> Iterator[subproc
             "TMPDIR": name,
         }
         with (folder / "log").open("w") as log:
-            process = subprocess.Popen(
-                _command(folder, port),
-                env={**os.environ, **told},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                preexec_fn=end_with_parent,
-            )
+            process = start(_command(folder, port), log, env={**os.environ, **told})
         try:
             _wait(process, port, folder / "log")
             yield process

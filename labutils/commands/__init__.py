@@ -2,7 +2,7 @@
 
 `labutils.commands.history` holds the data, `parse` reads a line as a release would, `today` says
 what took the place of what is gone, `derive` reads a release's commands from its wheel. Nothing
-here imports LMDeploy, except `installed`, which asks its parser.
+here imports LMDeploy, which takes seconds.
 """
 
 from labutils.commands.build import command

@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from labutils.errors import LabError
 from labutils.paths import DATA
 
 ROWS = DATA / "lmdeploy_commands.csv"
@@ -98,14 +97,6 @@ def span(command: str) -> tuple[str, str]:
     """First and last release that had `command`."""
     found = _of(command)
     return min((r.first for r in found), key=order), max((r.last for r in found), key=order)
-
-
-def check(release: str) -> str:
-    """`release` if the data knows it; LabError otherwise."""
-    if release not in releases():
-        known = list(releases())
-        raise LabError(f"No data on LMDeploy {release}: known are {known[0]} to {known[-1]}.")
-    return release
 
 
 def after(release: str) -> str:

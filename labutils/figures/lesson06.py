@@ -1,9 +1,7 @@
 """Lesson 06's figure."""
 
+from labutils.awq.numbers import ORDER
 from labutils.figures.draw import BLUE, GREEN, GREY, ORANGE, Arrow, Box, Label, svg
-
-ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
-"""The column that each four bits of an int32 hold, the lowest first."""
 
 _PACKING = {
     "en": {

@@ -20,11 +20,10 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
-from labutils import paths
+from labutils import paths, processes
 from labutils.errors import LabError
 from labutils.grading import inside
 from labutils.models import models_dir
-from labutils.processes import end_with_parent
 
 MIB = 2**20
 WRITABLE = 64 * MIB
@@ -70,17 +69,9 @@ def start(channel: socket.socket, folder: Path, trusted: bool) -> subprocess.Pop
         command = [sys.executable, str(INSIDE), number]
     else:
         command = [*_bubblewrap(), "--", sys.executable, "/lab/inside.py", number]
-    return subprocess.Popen(
-        command,
-        cwd=folder,
-        env=_environment(str(folder) if trusted else HOME),
-        pass_fds=[channel.fileno()],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        preexec_fn=end_with_parent,
-    )
+    environment = _environment(str(folder) if trusted else HOME)
+    options = {"cwd": folder, "env": environment, "pass_fds": [channel.fileno()]}
+    return processes.start(command, subprocess.DEVNULL, **options)
 
 
 def _environment(home: str) -> dict[str, str]:

@@ -6,9 +6,7 @@ file's hash is kept with its size and time of change, because a large model take
 
 import json
 import os
-import platform
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 
 import psutil
@@ -16,43 +14,39 @@ import psutil
 from labutils import __version__
 from labutils.bootstrap import write_atomically
 from labutils.cpu.activate import MEANINGS
+from labutils.folders import sha256
 from labutils.ladder.plan import Plan
 from labutils.ladder.results import Conditions
-from labutils.models import sha256
-from labutils.provenance import gpu
+from labutils.provenance import gpu, processor, versions
 
-PACKAGES = ("lmdeploy", "torch", "transformers")
 _PATTERNS = ("*.json", "*.safetensors", "*.bin", "*.model", "*.jinja", "*.txt", "*.py")
 
 
-def collect(plan: Plan, hashes: Mapping[str, str], **settings: str) -> Conditions:
-    """The conditions of a rung on this machine.
+def collect(
+    plan: Plan, hashes: Mapping[str, str], machine: Mapping[str, str], **settings: str
+) -> Conditions:
+    """The conditions of a rung.
 
     Args:
         plan: sizes and seed.
         hashes: of model, items and texts.
+        machine: this one, see `machine`.
         settings: whatever else decides this rung's figures.
     """
     return Conditions(
-        versions=versions(),
+        versions=versions() | {"labutils": __version__},
         hashes=dict(hashes),
-        machine=machine(),
+        machine=dict(machine),
         settings=plan.settings() | settings,
         seeds={"items": plan.seed},
     )
-
-
-def versions() -> dict[str, str]:
-    """Of Python, of this package and of what computes."""
-    found = {name: metadata.version(name) for name in PACKAGES}
-    return found | {"python": platform.python_version(), "labutils": __version__}
 
 
 def machine() -> dict[str, str]:
     """Processor, cores, memory, GPU, and what the environment asks for, if it does."""
     asked = {name: os.environ[name] for name in MEANINGS if name in os.environ}
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "cores": f"{len(os.sched_getaffinity(0))} cores",
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
         "GPU": gpu().get("name") or "no GPU",
@@ -65,16 +59,17 @@ def hash_folder(folder: Path, cache: Path) -> str:
 
     Args:
         folder: of a model.
-        cache: a JSON file that remembers hashes; written anew.
+        cache: a JSON file that remembers hashes; written anew when there is a new one.
     """
     known = _read_cache(cache)
-    found = {}
+    before, found = dict(known), {}
     for file in sorted({f for pattern in _PATTERNS for f in folder.glob(pattern)}):
         about = file.stat()
         key = f"{file.resolve()} {about.st_size} {about.st_mtime_ns}"
         found[file.name] = known.setdefault(key, "") or sha256(file)
         known[key] = found[file.name]
-    write_atomically(cache, json.dumps(known, indent=1) + "\n")
+    if known != before:
+        write_atomically(cache, json.dumps(known, indent=1) + "\n")
     return _sha256_of(found)
 
 
@@ -89,12 +84,3 @@ def _read_cache(cache: Path) -> dict[str, str]:
         return dict(json.loads(cache.read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return {}
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()

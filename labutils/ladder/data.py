@@ -9,8 +9,8 @@ from pathlib import Path
 
 from labutils import corpus
 from labutils.errors import LabError
+from labutils.folders import sha256
 from labutils.ladder.items import Item, read
-from labutils.models import sha256
 from labutils.paths import DATA
 
 SHIPPED = {"en": DATA / "eval" / "english.jsonl", "zh": DATA / "eval" / "chinese.jsonl"}

@@ -4,7 +4,6 @@ In this order, because getting logits spoils LMDeploy's next answer, and so that
 fails comes first. Only a rung that was measured to its end leaves a result.
 """
 
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -13,15 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from labutils.errors import LabError
-from labutils.ladder import conditions, data, engine, logits, memory, results, speed
+from labutils.folders import linear_weights, read_config
+from labutils.ladder import data, engine, logits, memory, results, speed
 from labutils.ladder.plan import chosen
 from labutils.ladder.results import Memory, Quality, Result, Speed
 from labutils.ladder.task import Failure, Pipe, Progress, Task
 
 SHARES = {"engine": 0.2, "answers": 0.5, "speed": 0.25, "logits": 0.05}
 """Of the time that a rung takes, in order; for the time left."""
-Tell = Callable[[str, float], None]
-"""(what is being measured, share of it that is done)."""
 
 
 def work(task: Task, pipe: Pipe) -> int:
@@ -73,9 +71,8 @@ class _Rung:
         self.tokenizer = AutoTokenizer.from_pretrained(task.model, trust_remote_code=True)
         self.concurrency = self.plan.concurrency
         self.batch = max(self.concurrency)
-        self.limits = speed.limits(
-            self.run / "limits.json", device.kind, self.dtype, conditions.machine()
-        )
+        about = task.conditions.machine
+        self.limits = speed.limits(self.run / "limits.json", device.kind, self.dtype, about)
         itemsize = getattr(torch, self.dtype).itemsize
         budget = memory.Budget(device.kind, device.engine == "TurboMind", itemsize, self.batch)
         self.free = memory.free_bytes(device.kind)
@@ -142,18 +139,15 @@ def _dtype(task: Task, kind: str) -> str:
         return task.plan.dtype
     if kind == "cpu":
         return "bfloat16"
-    config = json.loads((Path(task.model) / "config.json").read_text(encoding="utf-8"))
+    config = read_config(Path(task.model))
     asked = config.get("dtype") or config.get("torch_dtype")
     return asked if asked in ("float16", "bfloat16") else "float16"
 
 
 def _parameters(model: Path) -> float:
     """Numbers that each token is multiplied with: linear layers and, once, the output layer."""
-    from labutils.awq.folder import linear_shapes
-
-    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
-    layer = sum(inputs * outputs for inputs, outputs in linear_shapes(config))
-    return config["num_hidden_layers"] * layer + config["vocab_size"] * config["hidden_size"]
+    config = read_config(model)
+    return linear_weights(config) + config["vocab_size"] * config["hidden_size"]
 
 
 def _prompts(passages: Sequence[Sequence[int]], tokenizer: Any) -> Callable[[int], list[str]]:

@@ -4,7 +4,6 @@ LMDeploy's PyTorch engine tells what it set up. TurboMind does not: of it, the m
 has less of afterwards is measured, and the prediction says how it is shared out.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from labutils import kv_budget
 from labutils.awq.folder import predicted_sizes
 from labutils.cpu import memory as cpu_memory
+from labutils.folders import read_config
 from labutils.kv_budget import KVShape
 from labutils.ladder.results import Figure, Memory
 
@@ -46,7 +46,7 @@ def predict(model: Path, quant_policy: int, budget: Budget, free: int) -> Memory
         budget: where it will run.
         free: bytes that are free before the weights are loaded.
     """
-    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    config = read_config(model)
     weights = _weights(config, budget)
     token = kv_budget.bytes_per_token(KVShape.of(model), quant_policy, budget.itemsize)
     left = free - weights

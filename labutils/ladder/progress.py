@@ -22,11 +22,12 @@ class Reporter:
         """Rungs to measure, and what takes a line."""
         self._rungs, self._say = rungs, say
         self._taken: list[float] = []
-        self._begin("")
+        self.begin("")
 
     def begin(self, title: str) -> None:
         """A rung begins."""
-        self._begin(title)
+        self._title, self._what = title, ""
+        self._since = self._said = time.monotonic()
 
     def hear(self, progress: Progress) -> None:
         """A rung's process says how far it is."""
@@ -59,10 +60,6 @@ class Reporter:
         else:
             return None
         return each * (self._rungs - len(self._taken) - done)
-
-    def _begin(self, title: str) -> None:
-        self._title, self._what = title, ""
-        self._since = self._said = time.monotonic()
 
 
 def _about(seconds: float) -> str:

@@ -36,6 +36,11 @@ class Request:
         model = conditions.hash_folder(self.model, self.out / "hashes.json")
         return {"model": model, **data.hashes(self.files, self.languages)}
 
+    @cached_property
+    def machine(self) -> dict[str, str]:
+        """On which it is measured; asked once, because the driver's tool takes its time."""
+        return conditions.machine()
+
     @property
     def quantized(self) -> Path:
         """The folder of the 4-bit weights, made or not."""
@@ -65,7 +70,7 @@ class Request:
             made = self.has_weights
             hashes["w4a16"] = conditions.hash_folder(self.quantized, cache) if made else "not made"
         against = "itself" if rung is BASELINE else "the baseline" if compared else "nothing"
-        return conditions.collect(self.plan, hashes, compared=against)
+        return conditions.collect(self.plan, hashes, self.machine, compared=against)
 
 
 def checked(

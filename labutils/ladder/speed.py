@@ -142,15 +142,15 @@ def step_limit(
 ) -> float:
     """Seconds that a decode step takes at least.
 
-    max((weights + sequences · tokens · KV bytes) / bandwidth, 2 · parameters · sequences / rate)
-
     Args:
         parameters: that every token is multiplied with.
         sequences: decoded together.
         tokens: of context of each, on average.
     """
+    from labutils.limits import step_seconds
+
     read = memory.weights.value + sequences * tokens * memory.kv_per_token.value
-    return max(read / machine.bandwidth, 2 * parameters * sequences / machine.matrix_rate)
+    return max(step_seconds(read, parameters * sequences, machine.bandwidth, machine.matrix_rate))
 
 
 def _figure(values: Sequence[float], unit: str) -> Figure:

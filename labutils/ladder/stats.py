@@ -21,6 +21,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
+UPPER = 0.975
+"""The quantile at which a two-sided interval of 95 % ends."""
 POWER = 0.8
 """Chance that the items asked for will settle a question: the custom in planning a study."""
 
@@ -46,8 +48,11 @@ class Estimate:
 # --- means over tokens ---------------------------------------------------------------------------
 
 
-def mean(passages: Sequence[ArrayLike], confidence: float = 0.95) -> Estimate:
+def mean(passages: Sequence[ArrayLike]) -> Estimate:
     """The mean over all tokens of all passages.
+
+    SE = √(G/(G−1) Σ (total − mean × count)²) / Σ count over G passages: the clustered standard
+    error. The interval is Student's t with G − 1 degrees of freedom.
 
     Args:
         passages: for each passage, one value a token, [tokens].
@@ -56,29 +61,15 @@ def mean(passages: Sequence[ArrayLike], confidence: float = 0.95) -> Estimate:
         ValueError: fewer than two passages, or an empty or not finite one.
     """
     arrays = [np.asarray(passage, np.float64) for passage in passages]
-    return mean_of_totals([a.sum() for a in arrays], [a.size for a in arrays], confidence)
-
-
-def mean_of_totals(
-    totals: Sequence[float], counts: Sequence[int], confidence: float = 0.95
-) -> Estimate:
-    """`mean`, where each passage comes as a sum over its tokens and their number.
-
-    SE = √(G/(G−1) Σ (total − mean × count)²) / Σ count over G passages: the clustered standard
-    error. The interval is Student's t with G − 1 degrees of freedom.
-
-    Raises:
-        ValueError: as `mean`.
-    """
-    sums, sizes = np.asarray(totals, np.float64), np.asarray(counts, np.float64)
-    if len(sums) < 2 or sums.shape != sizes.shape or (sizes < 1).any():
+    sums, sizes = (np.array([of(a) for a in arrays], np.float64) for of in (np.sum, np.size))
+    if len(sums) < 2 or (sizes < 1).any():
         raise ValueError("a mean with its error takes two passages or more, none of them empty")
     if not np.isfinite(sums).all():
         raise ValueError("a passage holds values that are not finite")
     value = sums.sum() / sizes.sum()
     spread = ((sums - value * sizes) ** 2).sum() * len(sums) / (len(sums) - 1)
     error = math.sqrt(spread) / sizes.sum()
-    half = stats.t.ppf((1 + confidence) / 2, len(sums) - 1) * error
+    half = stats.t.ppf(UPPER, len(sums) - 1) * error
     ends = float(value - half), float(value + half)
     return Estimate(float(value), float(error), *ends, int(sizes.sum()))
 
@@ -113,9 +104,9 @@ def accuracy(right: Sequence[bool]) -> Estimate:
     return Estimate(value, error, *_wilson(value, len(right)), len(right))
 
 
-def _wilson(value: float, count: float, confidence: float = 0.95) -> tuple[float, float]:
+def _wilson(value: float, count: float) -> tuple[float, float]:
     """E. B. Wilson, Journal of the American Statistical Association 22 (1927), 209-212."""
-    z = stats.norm.ppf((1 + confidence) / 2)
+    z = stats.norm.ppf(UPPER)
     centre = value + z * z / (2 * count)
     half = z * math.sqrt(value * (1 - value) / count + z * z / (4 * count * count))
     low, high = ((centre + sign * half) / (1 + z * z / count) for sign in (-1, 1))

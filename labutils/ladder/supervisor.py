@@ -18,20 +18,15 @@ from pathlib import Path
 
 import psutil
 
+from labutils import processes
 from labutils.ladder.records import named
 from labutils.ladder.results import Status
 from labutils.ladder.task import Failure, Progress, heard
-from labutils.processes import RUNNING, end_with_parent, forget, group, note
+from labutils.programs import lines_of, telling
 
 LOOK_EVERY = 0.5
 TAIL = 6
 """Lines of a log that are quoted."""
-_TELLING = re.compile(
-    r"\b(?:fatal|check failed|terminate called|what\(\):|out of memory)\b"
-    r"|^(?:[\w.]*\.)?\w*(?:Error|Exception)\b",
-    re.I,
-)
-_FATAL = re.compile(r"\bfatal\b", re.I)
 _NO_MEMORY = re.compile(r"out of memory|OutOfMemory|MemoryError|can't allocate memory", re.I)
 
 
@@ -65,26 +60,18 @@ def run(
         limits: of time and memory; beyond them it is ended.
         hear: called with every progress that it writes.
     """
-    RUNNING.mkdir(parents=True, exist_ok=True)
+    processes.RUNNING.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
     ours, theirs = os.pipe()
     with log.open("w", encoding="utf-8") as output, open(ours, "rb", buffering=0) as said:
-        process = subprocess.Popen(
-            [*command, str(theirs)],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            pass_fds=(theirs,),
-            start_new_session=True,
-            preexec_fn=end_with_parent,
-        )
+        process = processes.start([*command, str(theirs)], output, pass_fds=(theirs,))
         os.close(theirs)
-        note(process.pid)
+        processes.note(process.pid)
         try:
             verdict = _watch(process, said.fileno(), limits, start, hear)
         finally:
             kill_tree(process)
-            forget(process.pid)
+            processes.forget(process.pid)
     status, message = _judged(verdict, process.returncode, log)
     return Ended(status, named(message), time.monotonic() - start)
 
@@ -136,7 +123,7 @@ def tree(leader: int) -> list[psutil.Process]:
     with contextlib.suppress(psutil.NoSuchProcess):
         process = psutil.Process(leader)
         found = {each.pid: each for each in [process, *process.children(recursive=True)]}
-    for pid in group(leader):
+    for pid in processes.group(leader):
         with contextlib.suppress(psutil.NoSuchProcess):
             found.setdefault(pid, psutil.Process(pid))
     return list(found.values())
@@ -184,15 +171,8 @@ def _ending(code: int) -> str:
 
 
 def last_words(log: Path, ending: str) -> str:
-    """The last lines of a log; in the very last the line that tells most, and how it ended.
-
-    Of fatal errors that is the first, because those of other threads follow from it; of exceptions
-    the last, which names the others as its causes.
-    """
-    said = log.read_text(encoding="utf-8", errors="replace").replace("\r", "\n")
-    lines = [line.strip() for line in said.splitlines() if line.strip() and "%|" not in line]
-    telling = [line for line in lines if _FATAL.search(line)][:1]
-    telling = telling or [line for line in lines if _TELLING.search(line)][-1:] or lines[-1:]
-    return "\n".join(
-        [*lines[-TAIL:], *(f"{line.rstrip('.')} ({ending})" for line in telling)] or [ending]
-    )
+    """The last lines of a log; in the very last the line that tells most, and how it ended."""
+    lines = lines_of(log.read_text(encoding="utf-8", errors="replace"))
+    if not lines:
+        return ending
+    return "\n".join([*lines[-TAIL:], f"{telling(lines).rstrip('.')} ({ending})"])

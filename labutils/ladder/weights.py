@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from labutils.errors import LabError
-from labutils.folders import read_config
+from labutils.folders import check_folder, new_folder, read_config
 from labutils.ladder import data
 from labutils.ladder.plan import Plan
 from labutils.ladder.task import Failure, Pipe, Progress, Task
-from labutils.models import check_folder, new_folder
 
 FOLDER = "w4a16"
 MARK = "lab-made-from.json"

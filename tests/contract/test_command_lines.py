@@ -8,10 +8,11 @@ import contextlib
 import io
 from pathlib import Path
 
+import installed
 import pytest
 from command_lines import CLASSIC, Printed, code, markdown, printed
 
-from labutils.commands import derive, explain, history, installed, lines, loose, parse
+from labutils.commands import derive, explain, history, lines, loose, parse
 from labutils.errors import LabError
 
 WORKSPACE = "can no longer be loaded"

@@ -1,7 +1,6 @@
 """What LMDeploy promises of its engine holds on the CPU device."""
 
 import math
-import time
 from collections.abc import Callable
 from contextlib import contextmanager
 
@@ -9,6 +8,7 @@ import pytest
 import torch
 from lmdeploy import GenerationConfig, pipeline
 from texts import PROMPTS
+from waiting import wait_for
 
 from labutils import engine_config
 
@@ -31,14 +31,6 @@ def engine(model) -> Callable:
 
 def free_blocks(pipe) -> int:
     return pipe.async_engine.engine.scheduler.block_manager.get_num_free_gpu_blocks()
-
-
-def wait_for_free_blocks(pipe, wanted: int) -> int:
-    for _ in range(50):
-        if free_blocks(pipe) == wanted:
-            break
-        time.sleep(0.1)
-    return free_blocks(pipe)
 
 
 def test_prefix_caching_hits_and_changes_no_token(engine, pipe_float32):
@@ -160,13 +152,13 @@ def test_an_aborted_request_returns_its_blocks(pipe_float32):
     session.abort()
     pieces = list(stream)
     assert pieces[-1].finish_reason == "abort"
-    assert wait_for_free_blocks(pipe_float32, before) == before
+    assert wait_for(lambda: free_blocks(pipe_float32) == before)
 
 
 def test_finished_requests_return_their_blocks(pipe_float32):
     before = free_blocks(pipe_float32)
     pipe_float32(PROMPTS, gen_config=GenerationConfig(max_new_tokens=2))
-    assert wait_for_free_blocks(pipe_float32, before) == before
+    assert wait_for(lambda: free_blocks(pipe_float32) == before)
 
 
 @pytest.mark.parametrize("count", [1, 2])

@@ -1,14 +1,12 @@
-"""The real LMDeploy 0.2.4's kv_qparams and our formulas write the same bits."""
-
-from pathlib import Path
+"""The real LMDeploy 0.2.4's kv_qparams writes what our formulas give, bit for bit."""
 
 import pytest
 import torch
+from quantizing import statistics_of
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from labutils import classic, models
-from labutils.kv_offline import kv_qparams, read_qparams, write_qparams
-from labutils.kv_quality import statistics_of
+from labutils.kv_offline import kv_qparams, read_qparams
 
 pytestmark = pytest.mark.skipif(bool(classic.why_not()), reason=classic.why_not())
 
@@ -54,16 +52,10 @@ CASES = {  # head_dim 64 and 128; 3 K/V heads in SmolLM2
 def test_every_file_is_the_tools(statistics, tmp_path, name):
     key, value, folder = statistics(name)
     for num_tp, sym in CASES[name]:
-        theirs, ours = tmp_path / f"theirs{num_tp}{sym}", tmp_path / f"ours{num_tp}{sym}"
+        theirs = tmp_path / f"{num_tp}{sym}"
         theirs.mkdir()
-        ours.mkdir()
         options = ["--num-tp", str(num_tp), *(["--kv-sym"] if sym else [])]
         classic.lmdeploy("lite", "kv_qparams", str(folder), str(theirs), *options)
-        write_qparams(ours, kv_qparams(key, value, num_tp, sym), sym)
-        assert content(ours) == content(theirs)
-        assert len(content(ours)) == num_tp * len(key["max"])
         assert read_qparams(theirs) == kv_qparams(key, value, num_tp, sym)
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in folder.iterdir()}
+        sizes = [file.stat().st_size for file in theirs.iterdir()]
+        assert sizes == num_tp * len(key["max"]) * [8 if sym else 16]

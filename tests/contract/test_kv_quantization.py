@@ -21,7 +21,6 @@ from labutils.kv_budget import (
     tokens_that_fit,
 )
 from labutils.kv_quality import online, quality
-from labutils.server import api_server
 
 GREEDY = GenerationConfig(max_new_tokens=12, do_sample=False)
 
@@ -184,15 +183,3 @@ def test_a_batch_of_unequal_lengths_equals_single_runs(whole, ids, tokenizer):
     alone = [answer.token_ids for answer in ask(whole, texts)]
     together = whole(texts, gen_config=GREEDY, do_preprocess=False)
     assert [answer.token_ids for answer in together] == alone
-
-
-@pytest.mark.slow
-def test_a_server_starts_with_quantized_cache(model):
-    chat = [{"role": "user", "content": PROMPTS[2]}]
-    with api_server(model, quant_policy=8, session_len=512) as server:
-        answer = server.client().chat.completions.create(
-            model=server.model, messages=chat, max_tokens=12, temperature=0
-        )
-        log = server.log.read_text()
-    assert "Paris" in answer.choices[0].message.content
-    assert "int8 KV cache for" in log

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from waiting import wait_for
 
 from labutils import LabError
 from labutils.ladder import results
@@ -87,13 +88,6 @@ def processes_of(out: Path) -> list[int]:
         ):
             found.append(process.pid)
     return found
-
-
-def wait_for(condition, seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return bool(condition())
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from greedy import chat_ids, choices
 from safetensors.torch import load_file, save_file
 from texts import PROMPTS
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
@@ -35,12 +36,7 @@ def test_logits_are_equal(reference, twin, passages):
 
 def test_greedy_tokens_are_equal(twin, tokenizer, reference_tokens):
     for prompt, expected in zip(PROMPTS, reference_tokens, strict=True):
-        chat = [{"role": "user", "content": prompt}]
-        text = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
-        ids = tokenizer(text, return_tensors="pt").input_ids
-        out = twin.generate(ids, max_new_tokens=16, do_sample=False)
-        tokens = [t for t in out[0, ids.shape[1] :].tolist() if t != tokenizer.eos_token_id]
-        assert tokens == expected[: len(tokens)]
+        assert choices(twin, chat_ids(tokenizer, prompt), expected)[:-1] == expected
 
 
 def test_the_limits_of_the_other_tools_are_met(widened):

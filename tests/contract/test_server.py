@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import httpx
 import openai
 import psutil
 import pytest
+from waiting import wait_for
 
 from labutils import LabError, processes
 from labutils.processes import end_orphans, group
@@ -24,9 +24,16 @@ CHAT = {"messages": [{"role": "user", "content": "Name three colours."}], "max_t
 
 @pytest.fixture(scope="module")
 def running(model) -> Iterator[Server]:
+    """A server for all tests; once it has ended, nothing of it is left."""
     options = {"session_len": 1024, "model_name": "smollm2", "api_key": "secret"}
     with api_server(model, **options) as started:
         yield started
+        leader = started.process.pid
+    assert group(leader) == []
+    assert started.health() == 0 and is_free(started.url)
+    assert not list(processes.RUNNING.glob(f"{leader}.json"))
+    assert started.log.is_file()
+    started.close()  # once more is harmless
 
 
 def is_free(url: str) -> bool:
@@ -40,26 +47,12 @@ def our_notes() -> set[str]:
     return {name for name, said in notes.items() if said["owner"][0] == os.getpid()}
 
 
-def eventually(condition, seconds: float = 30.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.2)
-    return condition()
-
-
-def test_a_started_server_answers_and_an_ended_one_leaves_nothing(model):
-    with api_server(model, session_len=512) as started:
-        assert started.health() == 200
-        assert started.command[:3] == ["lmdeploy", "serve", "api_server"]
-        answer = started.client().chat.completions.create(model=started.model, **CHAT)
-        assert answer.usage.completion_tokens > 0
-        leader = started.process.pid
-        assert len(group(leader)) > 1, "LMDeploy's engine is a process of its own"
-    assert group(leader) == []
-    assert started.health() == 0 and is_free(started.url)
-    assert not list(processes.RUNNING.glob(f"{leader}.json"))
-    assert started.log.is_file()
-    started.close()  # once more is harmless
+def test_a_started_server_answers(running):
+    assert running.health() == 200
+    assert running.command[:3] == ["lmdeploy", "serve", "api_server"]
+    answer = running.client().chat.completions.create(model=running.model, **CHAT)
+    assert answer.usage.completion_tokens > 0
+    assert len(group(running.process.pid)) > 1, "LMDeploy's engine is a process of its own"
 
 
 def test_a_taken_port():
@@ -111,7 +104,7 @@ def test_a_server_ends_with_the_process_that_started_it(number):
     assert group(leader)
     owner.send_signal(number)
     owner.wait(60)
-    assert eventually(lambda: not group(leader)), "the server outlived its owner"
+    assert wait_for(lambda: not group(leader)), "the server outlived its owner"
     end_orphans()
     assert not list(processes.RUNNING.glob(f"{leader}.json"))
 
@@ -125,7 +118,7 @@ def test_a_restarted_kernel_ends_its_own_orphans_and_no_one_elses(model, running
     owner.kill()
     os.kill(leader, signal.SIGKILL)
     owner.wait(30)
-    assert eventually(lambda: leader not in group(leader), 10)
+    assert wait_for(lambda: leader not in group(leader), 10)
     assert group(leader), "without its leader the engine goes on"
     assert end_orphans() == 1
     assert group(leader) == []
@@ -143,7 +136,7 @@ def test_the_engine_process_killed_and_an_error_inside_the_block(model):
             if "spawn_main" in " ".join(child.cmdline())
         )
         engine.kill()
-        assert eventually(lambda: started.health() != 200)
+        assert wait_for(lambda: started.health() != 200)
         1 / 0  # noqa: B018
     assert group(leader) == []
     assert is_free(started.url)
@@ -191,11 +184,11 @@ def test_a_client_that_goes_away_frees_its_blocks(running):
     ]
     for stream in streams:
         next(iter(stream))
-    assert eventually(lambda: running.metrics()["num_requests_running"] == 3)
+    assert wait_for(lambda: running.metrics()["num_requests_running"] == 3)
     assert running.metrics()["gpu_cache_usage_perc"] > 0
     for stream in streams:
         stream.close()
-    assert eventually(lambda: running.metrics()["gpu_cache_usage_perc"] == 0)
+    assert wait_for(lambda: running.metrics()["gpu_cache_usage_perc"] == 0)
     metrics = running.metrics()
     assert metrics["num_requests_running"] == 0
     assert metrics["generation_tokens_total"] < 3 * 900, "the answers were cut off"

@@ -97,12 +97,13 @@ def test_memory_of_the_weights(pipe_bfloat16, pipe_w4_bfloat16, model):
     assert weight_bytes(pipe_w4_bfloat16) == resident
 
 
-def test_the_server_answers(w4a16):
-    with api_server(str(w4a16), session_len=512) as server:
+def test_the_server_answers_with_the_cache_quantized_as_well(w4a16):
+    with api_server(str(w4a16), quant_policy=8, session_len=512) as server:
         asked = [{"role": "user", "content": "What is the capital of France?"}]
         answer = server.client().chat.completions.create(
             model=server.model, messages=asked, temperature=0, max_tokens=12
         )
+        assert "int8 KV cache for" in server.log.read_text()
     assert "Paris" in answer.choices[0].message.content
 
 

@@ -13,6 +13,7 @@ import ladder_results
 import psutil
 import pytest
 from generated import FULL, KINDS, LESSON, Kind, damaged
+from waiting import wait_for
 
 from labutils.grading.lesson import RECORDED
 from labutils.ladder import results
@@ -117,9 +118,9 @@ def test_whatever_ends_the_grader_ends_the_students_code(lab_grade, tmp_path, nu
     KINDS["slow"].submit(tmp_path / "all" / "one")
     command = [sys.executable, "-m", "labutils.cli", "grade", str(tmp_path / "all")]
     with subprocess.Popen([*command, "--out", str(tmp_path / "book.csv")]) as grader:
-        wait_until(in_sandboxes, "the code runs")
+        assert wait_for(in_sandboxes), "the code runs"
         grader.send_signal(number)
-    wait_until(lambda: not in_sandboxes(), "the code has ended")
+    assert wait_for(lambda: not in_sandboxes()), "the code has ended"
     assert not (tmp_path / "book.csv").exists()
 
 
@@ -127,13 +128,6 @@ def in_sandboxes() -> list[int]:
     """Processes that run students' code."""
     running = psutil.process_iter(["cmdline"])
     return [each.pid for each in running if "/lab/inside.py" in (each.info["cmdline"] or ())]
-
-
-def wait_until(true, what: str) -> None:
-    deadline = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
 
 
 @pytest.mark.soak

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from waiting import lives, wait_for
 
 from labutils import bootstrap
 from labutils.bootstrap import Step
@@ -431,7 +432,7 @@ class Clone:
         """A set-up that is in the middle of its third step, and the process at work there."""
         self.hold.touch()
         process = self.start()
-        wait_for(lambda: self.building.exists() and self.building.read_text())
+        assert wait_for(lambda: self.building.exists() and self.building.read_text())
         return process, int(self.building.read_text())
 
     def states(self) -> dict[str, str]:
@@ -454,21 +455,6 @@ class Clone:
         return subprocess.call([self.root / ".venv" / "bin" / "python", "-c", code]) == 0
 
 
-def wait_for(condition) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def alive(number: int) -> bool:
-    """Whether the process runs; one that waits to be reaped does not."""
-    try:
-        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 @pytest.fixture
 def clone(tmp_path):
     return Clone(tmp_path / "my clone")
@@ -484,7 +470,7 @@ def test_interrupted_it_leaves_no_process_and_goes_on_where_it_stopped(clone):
     said, _ = process.communicate(timeout=30)
     assert process.returncode == 130
     assert said.endswith("Interrupted: run the same command again, it goes on where it stopped.\n")
-    assert not alive(builder)
+    assert not lives(builder)
     assert clone.states() == {"venv": "done", "quick": "done", "slow": "started"}
     assert sorted(path.name for path in (clone.root / "build").iterdir()) == [
         ".setup.lock",
@@ -514,7 +500,7 @@ def test_killed_it_goes_on_where_it_stopped_and_a_second_set_up_waits(clone):
     process.communicate()
     clone.half_install(record=False)
     clone.hold.unlink()
-    wait_for(lambda: not alive(builder))
+    assert wait_for(lambda: not lives(builder))
     clone.building.unlink()
 
     first, _ = clone.start_and_hold()

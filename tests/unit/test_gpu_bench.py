@@ -1,10 +1,11 @@
-"""What `lab gpu-bench` makes of timings, traces and logs, and the results that are committed."""
+"""What `lab bench gpu` makes of timings, traces and logs, and the results that are committed."""
 
 import json
 import re
 from pathlib import Path
 
 import pytest
+from tiny import RANDOM
 
 from labutils import cli, gpu_bench, gpu_pair, model_path, provenance
 from labutils.errors import LabError
@@ -57,14 +58,7 @@ def test_a_trace_without_a_gpu_is_no_crash():
 
 def test_shares_of_the_limits(tmp_path):
     """By hand, for a shape whose numbers are round."""
-    config = {
-        "hidden_size": 256,
-        "intermediate_size": 384,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 1,
-        "vocab_size": 49152,
-    }
+    config = RANDOM | {"vocab_size": 49152}
     (tmp_path / "config.json").write_text(json.dumps(config))
     folder = str(make_random(str(tmp_path), tmp_path / "made"))
     linear = 2 * (2 * 256 * 256 + 2 * 128 * 256 + 3 * 256 * 384)
@@ -103,19 +97,7 @@ def test_a_run_names_what_is_not_the_default():
 
 def test_something_has_to_be_measured():
     with pytest.raises(LabError, match="--w4a16"):
-        gpu_bench.main(cli.parser().parse_args(["gpu-bench"]))
-
-
-@pytest.mark.parametrize(
-    ("log", "words"),
-    [
-        ("loading\n[FATAL] CUDA error: out of memory\nbye", "[FATAL] CUDA error: out of memory"),
-        ("loading\nnothing more", "nothing more"),
-        ("", "it printed nothing"),
-    ],
-)
-def test_last_words(log, words):
-    assert gpu_bench.last_words(log, -6) == f"exit code -6: {words}"
+        gpu_bench.main(cli.parser().parse_args(["bench", "gpu"]))
 
 
 def test_there_are_results():
@@ -137,8 +119,8 @@ def test_the_other_results_say_where_they_come_from_too(path: Path):
 
 
 def test_a_pair_of_gpus_needs_two():
-    args = cli.parser().parse_args(["gpu-pair", "--model", "m", "--concurrency", "1", "8"])
-    assert gpu_pair.command_of(args) == "lab gpu-pair --model m --concurrency 1 8 --tokens 128"
+    args = cli.parser().parse_args(["bench", "pair", "--model", "m", "--concurrency", "1", "8"])
+    assert gpu_pair.command_of(args) == "lab bench pair --model m --concurrency 1 8 --tokens 128"
     with pytest.raises(LabError, match="needs two GPUs"):
         gpu_pair.main(args)
 

@@ -119,11 +119,11 @@ def test_units_of_the_options():
 
 
 def test_a_notebook_shows_the_report_in_a_frame():
-    shown = notebook.show(summary(), Thresholds(memory_bytes=1), "zh").data
+    shown = notebook.show(summary(), "zh").data
     assert shown.startswith("<div><iframe srcdoc=")
     assert "&lt;h1" in shown
     assert "<h1" not in shown
-    assert "没有合适的方案" in shown
+    assert "该用哪种量化" in shown
 
 
 # --- 4-bit folders that are given -----------------------------------------------------------------

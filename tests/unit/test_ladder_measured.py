@@ -150,7 +150,7 @@ def test_a_changed_file_changes_the_hash_though_its_size_is_the_same(tmp_path):
 
 
 def test_conditions_say_where_and_with_what(monkeypatch):
-    found = conditions.collect(FULL, {"model": "f00"}, compared="itself")
+    found = conditions.collect(FULL, {"model": "f00"}, conditions.machine(), compared="itself")
     assert found.versions["lmdeploy"] == "0.18.0"
     assert found.settings["new_tokens"] == "32"
     assert found.settings["compared"] == "itself"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from labutils.ladder.stats import Flips, accuracy, flips, mean, mean_of_totals, share
+from labutils.ladder.stats import Flips, accuracy, flips, mean, share
 
 RNG = np.random.default_rng(8)
 
@@ -34,7 +34,6 @@ def test_repeating_the_tokens_of_a_passage_adds_no_certainty():
 
 def test_a_long_passage_weighs_by_its_tokens():
     assert mean([[1.0] * 9, [0.0]]).value == pytest.approx(0.9)
-    assert mean_of_totals([9.0, 0.0], [9, 1]) == mean([[1.0] * 9, [0.0]])
 
 
 def test_passages_of_different_lengths_do_not_differ_by_their_length():

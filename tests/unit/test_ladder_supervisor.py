@@ -3,11 +3,11 @@
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import psutil
 import pytest
+from waiting import lives, wait_for
 
 from labutils.ladder.supervisor import Limits, last_words, run
 from labutils.ladder.task import Progress
@@ -21,20 +21,6 @@ def started(code: str) -> list[str]:
 
 def ended(code: str, tmp_path: Path, limits: Limits = PLENTY, hear=lambda said: None):
     return run(started(code), tmp_path / "log", limits, hear)
-
-
-def lives(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != "zombie"
-    except psutil.NoSuchProcess:
-        return False
-
-
-def wait_for(condition, seconds: float = 20) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return bool(condition())
 
 
 def test_one_that_ends_well_is_heard_to_its_last_word(tmp_path):

@@ -156,7 +156,7 @@ def test_an_interrupted_making_leaves_nothing(tmp_path):
     environment = {**os.environ, "LAB_MODELS_DIR": str(tmp_path)}
     lab = [sys.executable, "-m", "labutils.cli", "model", "get", models.DEFAULT]
     process = subprocess.Popen(lab, env=environment, stderr=subprocess.PIPE, text=True)
-    while not list(tmp_path.glob(".*.unfinished/*")) and process.poll() is None:
+    while not list(tmp_path.glob(".*.unfinished")) and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(2)
     assert process.wait(60) == 130

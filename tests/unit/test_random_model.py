@@ -1,43 +1,34 @@
 """Random weights in the shape of a real model: the right bytes, labelled, whole or refused."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
+from tiny import RANDOM
 
 from labutils import LabError, awq
 from labutils.models import check_folder
 from labutils.random_model import make_random, shape_of, size
-from labutils.registry import INTERNLM2_7B, Shape
+from labutils.registry import INTERNLM2_7B
 
-TINY = Shape(hidden=256, intermediate=384, layers=2, heads=2, kv_heads=1, vocab=49280)
 KNOWN = 49152
 """Tokens of the course's own tokenizer."""
 
 
-def like(folder: Path, shape: Shape, **changes) -> str:
-    """A folder with a config.json of that shape."""
-    config = {
-        "hidden_size": shape.hidden,
-        "intermediate_size": shape.intermediate,
-        "num_hidden_layers": shape.layers,
-        "num_attention_heads": shape.heads,
-        "num_key_value_heads": shape.kv_heads,
-        "vocab_size": shape.vocab,
-    } | changes
+def like(folder: Path, **changes) -> str:
+    """A folder with a config.json of RANDOM's shape, changed; None leaves an entry out."""
     folder.mkdir(exist_ok=True)
-    kept = {key: value for key, value in config.items() if value is not None}
+    kept = {key: value for key, value in (RANDOM | changes).items() if value is not None}
     (folder / "config.json").write_text(json.dumps(kept))
     return str(folder)
 
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> str:
-    return like(tmp_path / "tiny", TINY)
+    return like(tmp_path / "tiny")
 
 
 @pytest.mark.parametrize("quantized", [False, True])
@@ -47,9 +38,9 @@ def test_a_folder_is_whole_sharded_and_as_large_as_predicted(tiny, tmp_path, qua
     files = sorted(made.glob("*.safetensors"))
     assert [file.name[:11] for file in files] == ["model-00001", "model-00002", "model-00003"]
     tensors = {name: tensor for file in files for name, tensor in load_file(file).items()}
-    assert sum(tensor.nbytes for tensor in tensors.values()) == size(TINY, quantized)
+    assert sum(tensor.nbytes for tensor in tensors.values()) == size(RANDOM, quantized)
     index = json.loads((made / "model.safetensors.index.json").read_text())
-    assert index["metadata"]["total_size"] == size(TINY, quantized)
+    assert index["metadata"]["total_size"] == size(RANDOM, quantized)
     assert set(index["weight_map"]) == set(tensors)
 
 
@@ -94,17 +85,17 @@ def test_a_seed_gives_the_same_weights_and_another_others(tiny, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("shape", "changes", "quantized", "message"),
+    ("changes", "quantized", "message"),
     [
-        (TINY, {"hidden_size": None}, False, "gives no hidden_size"),
-        (replace(TINY, heads=3), {}, False, "3 heads .* cannot share a hidden size of 256"),
-        (replace(TINY, intermediate=320), {}, True, "groups of 128, which do not divide 320"),
-        (replace(TINY, vocab=1000), {}, False, "has 1000 tokens, the course's tokenizer has 49152"),
-        (replace(TINY, layers=10**8), {}, False, r"needs [\d.]+ GB"),
+        ({"hidden_size": None}, False, "gives no hidden_size"),
+        ({"num_attention_heads": 3}, False, "3 heads .* cannot share a hidden size of 256"),
+        ({"intermediate_size": 320}, True, "groups of 128, which do not divide 320"),
+        ({"vocab_size": 1000}, False, "has 1000 tokens, the course's tokenizer has 49152"),
+        ({"num_hidden_layers": 10**8}, False, r"needs [\d.]+ GB"),
     ],
 )
-def test_what_is_refused_leaves_nothing(tmp_path, shape, changes, quantized, message):
-    source = like(tmp_path / "tiny", shape, **changes)
+def test_what_is_refused_leaves_nothing(tmp_path, changes, quantized, message):
+    source = like(tmp_path / "tiny", **changes)
     with pytest.raises(LabError, match=message):
         make_random(source, tmp_path / "made", quantized=quantized)
     assert [path.name for path in tmp_path.iterdir()] == ["tiny"]

@@ -48,6 +48,19 @@ def test_a_failure_is_told_in_the_programs_last_words():
         python("raise SystemExit(3)")
 
 
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        ("loading\n[FATAL] CUDA error: out of memory\nbye", "[FATAL] CUDA error: out of memory"),
+        ("ValueError: one\nRuntimeError: two\n10%|= |", "RuntimeError: two"),
+        ("loading\nnothing more", "nothing more"),
+        ("", ""),
+    ],
+)
+def test_the_telling_line(said, line):
+    assert programs.telling(programs.lines_of(said)) == line
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_whatever_ends_the_caller_ends_the_program(number):
     sleeper = "import time; print('started', flush=True); time.sleep(600)"

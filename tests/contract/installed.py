@@ -1,7 +1,4 @@
-"""The parser of the LMDeploy that is installed, for checking the data against it.
-
-Importing LMDeploy takes seconds; `labutils.commands.parse` answers from the data at once.
-"""
+"""Whether the installed LMDeploy parses a line, to check the data on releases against it."""
 
 import argparse
 import contextlib
