@@ -15,7 +15,7 @@ SECTIONS = {
     "python": r"has packages for Python",
     "device": r"asks for a GPU, but",
     "model": r"no model or folder|truncated or altered|is not on this machine|no chat template",
-    "commands": r"^lmdeploy .* never had|^There is no lmdeploy|refuses lmdeploy",
+    "commands": r"^lmdeploy .* never had(?!.*did you mean)|^There is no lmdeploy|refuses lmdeploy",
     "grading": r"run only isolated",
 }
 """What the messages of a section have in common, by its heading."""
