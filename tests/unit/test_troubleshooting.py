@@ -43,7 +43,7 @@ def test_messages_of_the_course_lead_to_their_section(monkeypatch, tmp_path):
         "ports": port,
         "disk": said(folders.check_room, tmp_path / "m", 1e18, "it", "name another"),
         "model": said(models.find, "no-such-model"),
-        "commands": said(explain, "lmdeploy chat M --quant-polcy 8"),
+        "commands": said(explain, "lmdeploy chat M --of-no-release 8"),
         "device": said(device.choose, False, None, False),
         "python": classic.why_not(),
     }
