@@ -4,7 +4,6 @@ Formulas become MathML, which every browser draws without scripts or fonts from 
 is executed here; `labutils.course` stages notebooks with the outputs they shall show.
 """
 
-import re
 from functools import cache
 from typing import Any
 
@@ -102,7 +101,9 @@ def keep_to_the_page_s_language(
         context["_"] = context["gettext"] = in_chinese
     context["furo_navigation_tree"] = "".join(caption + part for part in parts[first:][:2])
     for way in ("prev", "next"):
-        if re.match(r"\.\./(en|zh)/", (context.get(way) or {}).get("link", "")):
+        link = (context.get(way) or {}).get("link", "")
+        # Lessons lead to lessons, guides to guides, the start page into its folder.
+        if "/" in link.removesuffix("../index.html") and page != "index":
             context[way] = None
 
 
