@@ -262,7 +262,7 @@ def _by_kind(program: Any, arguments: Any, sequences: Any) -> dict[str, float]:
 
     def milliseconds(part: np.ndarray) -> float:
         start = time.perf_counter()
-        instructions.run(part, recorded.dtype, *sequences)
+        instructions.run(part, recorded.dtype, sequences)
         return (time.perf_counter() - start) * 1000
 
     kinds = {int(kind): whole[whole["kind"] == kind] for kind in np.unique(whole["kind"])}

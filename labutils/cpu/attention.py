@@ -2,9 +2,9 @@
 
 LMDeploy keeps K and V in blocks of 64 tokens; a sequence owns a table of block numbers. Each step
 writes the new tokens' K and V into their slots, then lets every sequence attend to its own
-history. A decode step is one instruction (`kernels.attend`), which reads the cache where it lies.
-For prompts PyTorch's scaled_dot_product_attention does the arithmetic; the work here is to hand it
-views of the cache instead of copies wherever a sequence's blocks are consecutive.
+history: two instructions (`STORE` and `ATTEND`), which read the cache where it lies. What they lack
+PyTorch's scaled_dot_product_attention does, given views of the cache instead of copies wherever a
+sequence's blocks are consecutive.
 
 In a quantized cache (quant_policy 8 or 4) a token's K and V are stored as `labutils.kv_cache`
 packs them, its scales and zeros beside them. A sequence attends to what it reads back, in a
@@ -27,7 +27,7 @@ from lmdeploy.pytorch.backends.attention import (
     PagedAttentionBuildSpec,
 )
 
-from labutils.cpu.instructions import ATTEND, MULTIPLE
+from labutils.cpu.instructions import ATTEND, MULTIPLE, STORE, Sequences
 from labutils.cpu.recording import emit, fits, refuse_recording, room
 from labutils.errors import LabError
 from labutils.kv_cache import dequantize, quantize
@@ -57,14 +57,15 @@ class CpuAttentionMetadata(AttentionMetadata):
         return torch.cat([_tail(r, n) for r, n in zip(self.history, self.q_lens, strict=True)])
 
     @cached_property
-    def sequences(self) -> tuple[np.ndarray, np.ndarray]:
-        """int64 [sequences, blocks] and [sequences]: block tables and kv_lens, for instructions.
+    def sequences(self) -> Sequences:
+        """Block tables, kv_lens and where the queries begin, for instructions.
 
         No length reaches beyond its table: LMDeploy 0.18.0 says so in the step after a prompt
         whose logits were asked for, and an instruction would read memory that is not the cache's.
         """
         tables = np.ascontiguousarray(self.block_offsets.numpy(), np.int64)
-        return tables, np.minimum(self.kv_lens, tables.shape[1] * self.block_size)
+        lengths = np.minimum(self.kv_lens, tables.shape[1] * self.block_size)
+        return tables, lengths, np.cumsum([0, *self.q_lens])
 
 
 def build_metadata(context: Any) -> CpuAttentionMetadata:
@@ -178,10 +179,10 @@ class CpuAttention(AttentionImpl[CpuAttentionMetadata]):
             [new tokens, heads, head_dim] in query's dtype.
         """
         bits = int(attn_metadata.quant_policy)
-        if max(attn_metadata.q_lens) == 1 and self.has_instruction(query, key, value):
+        if self.has_instruction(query, key, value):
             caches = {"k_cache": k_cache, "v_cache": v_cache}
             caches |= {"k_pairs": k_scales_zeros, "v_pairs": v_scales_zeros}
-            return self.decode(query, key, value, caches, attn_metadata)
+            return self.compute(query, key, value, caches, attn_metadata)
         refuse_recording("attention as PyTorch computes it takes each sequence's length")
         keys = TokenRows(k_cache, k_scales_zeros, bits)
         values = TokenRows(v_cache, v_scales_zeros, bits)
@@ -195,12 +196,12 @@ class CpuAttention(AttentionImpl[CpuAttentionMetadata]):
         return torch.cat(outputs).view(*query.shape[:-1], self.v_head_size)
 
     def has_instruction(self, *states: torch.Tensor) -> bool:
-        """Whether `decode` can do what is asked, given query, key and value."""
+        """Whether `compute` can do what is asked, given query, key and value."""
         heads_together = all(t.dim() == 3 and t.stride(1) == t.shape[2] for t in states)
         same = self.v_head_size == self.head_size and self.head_size % (2 * MULTIPLE) == 0
-        return same and heads_together and fits(*states)
+        return self.causal and same and heads_together and fits(*states)
 
-    def decode(
+    def compute(
         self,
         query: torch.Tensor,
         key: torch.Tensor,
@@ -208,26 +209,17 @@ class CpuAttention(AttentionImpl[CpuAttentionMetadata]):
         caches: dict[str, torch.Tensor | None],
         attn_metadata: CpuAttentionMetadata,
     ) -> torch.Tensor:
-        """`forward` with one new token in every sequence, by one instruction."""
+        """`forward` by two instructions."""
         out = room(query.shape, query.dtype)
         blocks, block_size, kv_heads, _ = caches["k_cache"].shape
-        emit(
-            ATTEND,
-            {"x": query, "y": key, "z": value, "out": out, **caches},
-            attn_metadata.sequences,
-            rows=len(query),
-            heads=self.num_heads,
-            kv_heads=kv_heads,
-            width=self.head_size,
-            bits=int(attn_metadata.quant_policy),
-            block_size=block_size,
-            blocks=blocks,
-            window=self.window() or 0,
-            scalar=self.scale,
-            x_row=query.stride(0),
-            y_row=key.stride(0),
-            z_row=value.stride(0),
-        )
+        tensors = {"x": query, "y": key, "z": value, "out": out, **caches}
+        sizes = {"rows": len(query), "heads": self.num_heads, "kv_heads": kv_heads}
+        sizes |= {"width": self.head_size, "window": self.window() or 0, "scalar": self.scale}
+        sizes |= {"block_size": block_size, "blocks": blocks}
+        sizes |= {"bits": int(attn_metadata.quant_policy)}
+        sizes |= {"x_row": query.stride(0), "y_row": key.stride(0), "z_row": value.stride(0)}
+        for kind in (STORE, ATTEND):
+            emit(kind, tensors, attn_metadata.sequences, **sizes)
         return out
 
     def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:

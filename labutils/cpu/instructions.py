@@ -29,9 +29,10 @@ NAMES = (
     "RMSNorm",
     "rotary embedding",
     "SiLU",
+    "KV cache",
     "attention",
 )
-LINEAR, LINEAR_W4, DEQUANTIZE_W4, RMS_NORM, ROTATE, SILU_AND_MULTIPLY, ATTEND = range(len(NAMES))
+LINEAR, LINEAR_W4, DEQUANTIZE_W4, RMS_NORM, ROTATE, SILU_AND_MULTIPLY, STORE, ATTEND = range(8)
 INSTRUCTION = np.dtype(
     [("kind", np.int64)]
     # Addresses; 0: there is no such tensor.
@@ -172,42 +173,89 @@ def _cache(stored, pairs, op, like):  # noqa: ANN001, ANN202
 
 
 @njit(**FLAGS)
-def _attend(op, like, tables, lengths, thread, threads):  # noqa: ANN001, ANN202
-    """x: queries [rows, heads, width]; y, z: new keys and values [rows, kv_heads, width]; out: as
-    x, contiguous. Split by sequence and head; heads of one thread that share K and V go together.
-    Threads that share the heads of one K and V both store its new token, the same bytes."""
+def _store(op, like, sequences, thread, threads):  # noqa: ANN001, ANN202
+    """y, z: new keys and values [rows, kv_heads, width], to the cache. Split by token."""
+    tables, lengths, starts = sequences
     k_cache = _cache(op.k_cache, op.k_pairs, op, like)
     v_cache = _cache(op.v_cache, op.v_pairs, op, like)
-    group = op.heads // op.kv_heads
-    out = _matrix(op.out, op.rows * op.heads, op.width, like)
-    first, end = share(op.rows * op.heads, thread, threads)
-    while first < end:
-        r, h = first // op.heads, first % op.heads // group
-        stop = min(end, first + 8, r * op.heads + (h + 1) * group)
-        rows = _history(op, tables[r], lengths[r], h)
-        kernels.write(_row(op.y, r * op.y_row + h * op.width, op.width, like), k_cache, rows[-1])
-        kernels.write(_row(op.z, r * op.z_row + h * op.width, op.width, like), v_cache, rows[-1])
-        start = r * op.x_row + first % op.heads * op.width
-        query = _matrix(op.x + start * size_of(like), stop - first, op.width, like)
-        kernels.attend(query, rows, k_cache, v_cache, op.scalar, out[first:stop], like)
-        first = stop
+    first, end = share(op.rows, thread, threads)
+    for s in range(len(lengths)):
+        for i in range(max(first, starts[s]), min(end, starts[s + 1])):
+            position = lengths[s] - starts[s + 1] + i
+            block, place = tables[s, position // op.block_size], position % op.block_size
+            for h in range(op.kv_heads):
+                row = (block * op.block_size + place) * op.kv_heads + h
+                key = _row(op.y, i * op.y_row + h * op.width, op.width, like)
+                kernels.write(key, k_cache, row)
+                value = _row(op.z, i * op.z_row + h * op.width, op.width, like)
+                kernels.write(value, v_cache, row)
 
 
 @njit(**FLAGS)
-def _history(op, table, length, head):  # noqa: ANN001, ANN202
-    """The cache's rows of a sequence's tokens, for a K/V head; see `_cache`."""
-    start = max(0, length - op.window) if op.window else 0
-    rows = np.empty(length - start, np.int64)
+def _attend(op, like, sequences, thread, threads):  # noqa: ANN001, ANN202
+    """x: queries [rows, heads, width]; out: as x, contiguous.
+
+    Threads take turns at pieces: eight new tokens of a sequence, for the heads that share K and V.
+    What a decode step has left over after equal turns, they divide by heads.
+    """
+    tables, lengths, starts = sequences
+    group, piece = op.heads // op.kv_heads, -1
+    pieces = op.rows * op.kv_heads
+    shared = pieces - pieces % threads if op.rows == len(lengths) else np.iinfo(np.int64).max
+    for s in range(len(lengths)):
+        for i in range(starts[s], starts[s + 1], 8):
+            tokens = min(8, starts[s + 1] - i)
+            end = lengths[s] - starts[s + 1] + i + tokens
+            for h in range(op.kv_heads):
+                piece += 1
+                if piece >= shared:
+                    first, last = share(group, thread, threads)
+                else:
+                    first, last = 0, group if piece % threads == thread else 0
+                if first < last:
+                    heads = h * group + first, h * group + last
+                    _attend_piece(op, like, tables[s], i, tokens, end, heads[0], heads[1])
+
+
+@njit(**FLAGS)
+def _attend_piece(op, like, table, i, tokens, end, head, stop):  # noqa: ANN001, ANN202
+    """Tokens i to i + tokens, the last before position `end`, for query heads `head` to `stop`."""
+    heads, kv_head = stop - head, head // (op.heads // op.kv_heads)
+    start = max(0, end - tokens + 1 - op.window) if op.window else 0
+    rows = _history(op, table, start, end, kv_head)
+    count = tokens * heads
+    x = kernels.aligned(-(-count // 8) * 8 * op.width).reshape(
+        -(-count // 8), op.width // 16, 8, 16
+    )
+    first, last = np.zeros(count, np.int64), np.empty(count, np.int64)
+    for r in range(count):
+        t, h = r // heads, head + r % heads
+        query = op.x + ((i + t) * op.x_row + h * op.width) * size_of(like)
+        kernels.place(query, x, r, np.float32(op.scalar), like)
+        last[r] = end - tokens + t + 1 - start
+        first[r] = max(0, last[r] - op.window) if op.window else 0
+    k_cache = _cache(op.k_cache, op.k_pairs, op, like)
+    v_cache = _cache(op.v_cache, op.v_pairs, op, like)
+    sums = kernels.attend(x, first, last, rows, k_cache, v_cache, like)
+    for r in range(count):
+        t, h = r // heads, head + r % heads
+        kernels.take(sums, r, op.out + ((i + t) * op.heads + h) * op.width * size_of(like), like)
+
+
+@njit(**FLAGS)
+def _history(op, table, start, end, head):  # noqa: ANN001, ANN202
+    """The cache's rows of a sequence's tokens from start to end, for a K/V head; see `_cache`."""
+    rows = np.empty(end - start, np.int64)
     size, n = op.block_size, 0
-    for i in range(start // size, -(-length // size)):
-        for place in range(max(0, start - i * size), min(size, length - i * size)):
+    for i in range(start // size, -(-end // size)):
+        for place in range(max(0, start - i * size), min(size, end - i * size)):
             rows[n] = (table[i] * size + place) * op.kv_heads + head
             n += 1
     return rows
 
 
 @njit(**FLAGS)
-def _execute(program, like, tables, lengths, counter, thread, threads):  # noqa: ANN001, ANN202
+def _execute(program, like, sequences, counter, thread, threads):  # noqa: ANN001, ANN202
     """One thread's part of a program."""
     for i in range(len(program)):
         op = program[i]
@@ -224,8 +272,10 @@ def _execute(program, like, tables, lengths, counter, thread, threads):  # noqa:
             _rotate(op, like, thread, threads)
         elif op.kind == SILU_AND_MULTIPLY:
             _silu_and_multiply(op, like, thread, threads)
+        elif op.kind == STORE:
+            _store(op, like, sequences, thread, threads)
         else:
-            _attend(op, like, tables, lengths, thread, threads)
+            _attend(op, like, sequences, thread, threads)
         _meet(counter, (i + 1) * threads)
 
 
@@ -235,19 +285,23 @@ def _workers(count: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(count, "cpu-kernels")
 
 
-def run(program: np.ndarray, dtype: torch.dtype, tables: np.ndarray, lengths: np.ndarray) -> None:
+Sequences = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""int64 [sequences, blocks], the cache's blocks of each; [sequences], how many tokens each has, the
+new ones included; and [sequences + 1], where each one's new tokens begin among all."""
+
+
+def run(program: np.ndarray, dtype: torch.dtype, sequences: Sequences) -> None:
     """Execute instructions with all of torch's threads; one program at a time in a process.
 
     Args:
         program: INSTRUCTION [n].
         dtype: of every tensor but quantized weights and caches: bfloat16 or float32.
-        tables: int64 [rows, blocks], the cache blocks of each sequence.
-        lengths: int64 [rows], its tokens, the newest included.
+        sequences: what attention is about.
     """
     threads = torch.get_num_threads()
     counter = np.zeros(1, np.int64)
     like = LIKE[dtype]
-    shared = (program, like, tables, lengths, counter.ctypes.data)
+    shared = (program, like, sequences, counter.ctypes.data)
     with _ALONE:  # threads of two programs in one pool would wait for each other for ever
         submit = _workers(max(1, threads - 1)).submit
         others = [submit(_execute, *shared, i, threads) for i in range(1, threads)]

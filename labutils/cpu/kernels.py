@@ -1,11 +1,11 @@
-"""The arithmetic of a decode step as machine code, compiled by numba for the student's processor.
+"""The arithmetic of a step as machine code, compiled by numba for the student's processor.
 
 Numbers are computed in float32 and kept in the engine's dtype: float32, or bfloat16 as uint16
 bits, for which numba compiles the same function once more. Most loops become vector instructions
 by themselves; those of the matrix products, which take most of the time, are written in `vectors`.
 Which operator on which addresses is `instructions`' business.
 
-Left out: float16; prompts' matrix products and attention, which PyTorch does well.
+Left out: float16; prompts' matrix products, which PyTorch does well.
 """
 
 import math
@@ -506,53 +506,92 @@ def _read_levels(x, out, width, bits, scale, offset):  # noqa: ANN001, ANN202
 
 
 @njit(**FLAGS)
-def attend(query, rows, k_cache, v_cache, scale, out, like):  # noqa: ANN001, ANN201
-    """One sequence's newest token attends to its history, for heads that share a K/V head.
-
-    Args:
-        query: [heads, head_dim], engine's dtype; at most eight heads.
-        rows: int64 [history], the cache's row of each token.
-        k_cache, v_cache: see `write`.
-        scale: of the scores, usually 1 / sqrt(head_dim).
-        out: [heads, head_dim], written.
-    """
-    heads, width = query.shape
-    asked = np.empty((heads, width), np.float32)
-    for h in range(heads):
-        for i in range(width):
-            asked[h, i] = widen(query[h, i]) * np.float32(scale)
-    scores = np.empty((heads, len(rows)), np.float32)
-    tokens = aligned(TOKENS * width).reshape(TOKENS, width)
-    for start in range(0, len(rows), TOKENS):
-        count = min(TOKENS, len(rows) - start)
-        read(k_cache, rows[start : start + count], tokens, like)
-        _score(tokens, count, asked, scores, start)
-    weights = np.zeros((len(rows), 8), np.float32)
-    for h in range(heads):
-        softmax(scores[h])
-        weights[:, h] = scores[h]
-    sums = np.zeros((width // 16, 8, 16), np.float32)
-    for start in range(0, len(rows), TOKENS):
-        count = min(TOKENS, len(rows) - start)
-        read(v_cache, rows[start : start + count], tokens, like)
-        for i in range(0, width, 16):
-            _weigh(tokens, i, count, weights, start, sums)
-    for h in range(heads):
-        for i in range(width):
-            out[h, i] = narrow(sums[i // 16, h, i % 16], out)
+def place(query, x, row, scale, like):  # noqa: ANN001, ANN201
+    """A row at an address, times a scale, as one of `attend`'s."""
+    at = address_of(x[row // 8]) + 64 * (row % 8)
+    for i in range(x.shape[1]):
+        scaled = multiply_add(load(query, like), splat(scale), splat(np.float32(0)))
+        store(at + 512 * i, scaled, FLOAT)
+        query += 16 * size_of(like)
 
 
 @njit(**FLAGS)
-def _score(tokens, count, asked, scores, start):  # noqa: ANN001, ANN202
-    """scores[:, start:] = asked · tokensᵀ, for so many tokens."""
-    heads, width = asked.shape
-    x = address_of(tokens)
-    for t in range(count):
-        y = address_of(asked)
-        for h in range(heads):
-            scores[h, start + t] = total(_dot(x, y, width, FLOAT))
-            y += 4 * width
-        x += 4 * width
+def take(x, row, out, like):  # noqa: ANN001, ANN201
+    """One of the rows that `attend` returned, to an address."""
+    at = address_of(x[row // 8]) + 64 * (row % 8)
+    for i in range(x.shape[1]):
+        store(out, load(at + 512 * i, FLOAT), like)
+        out += 16 * size_of(like)
+
+
+@njit(**FLAGS)
+def attend(x, first, end, rows, k_cache, v_cache, like):  # noqa: ANN001, ANN201
+    """Queries of heads that share a K/V head attend to one sequence's history.
+
+    Args:
+        x: queries times the scores' scale, as `floats` lays out so many rows:
+            float32 [groups, head_dim / 16, 8, 16].
+        first, end: int64 [queries], the part of `rows` that each sees.
+        rows: int64 [history], the cache's row of each token.
+        k_cache, v_cache: see `write`.
+
+    Returns:
+        As x.
+    """
+    groups, blocks, together, _ = x.shape
+    queries = len(first)
+    tokens = aligned(TOKENS * 16 * blocks).reshape(TOKENS, 16 * blocks)
+    scores = np.empty((together * groups, len(rows)), np.float32)
+    for start in range(0, len(rows), TOKENS):
+        count = min(TOKENS, len(rows) - start)
+        read(k_cache, rows[start : start + count], tokens, like)
+        for g in range(groups):
+            part = scores[together * g : together * (g + 1)]
+            if queries - together * g < 5:
+                _score_few(address_of(x[g]), queries - together * g, count, tokens, part, start)
+            else:
+                _score(address_of(x[g]), count, tokens, part, start)
+    weights = np.zeros((groups, len(rows), together), np.float32)
+    for r in range(queries):
+        seen = scores[r, first[r] : end[r]]
+        softmax(seen)
+        weights[r // together, first[r] : end[r], r % together] = seen
+    sums = aligned(x.size).reshape(x.shape)
+    for start in range(0, len(rows), TOKENS):
+        count = min(TOKENS, len(rows) - start)
+        read(v_cache, rows[start : start + count], tokens, like)
+        for g in range(groups):
+            for i in range(0, 16 * blocks, 16):
+                _weigh(tokens, i, count, weights[g], start, sums[g])
+    return sums
+
+
+@njit(**FLAGS)
+def _score(x, count, tokens, scores, start):  # noqa: ANN001, ANN202
+    """scores [8, history] from `start` on = the eight queries at an address · tokensᵀ."""
+    width, stride = tokens.shape[1], 4 * scores.shape[1]
+    at = address_of(scores) + 4 * start
+    for t in range(0, count, 2):
+        u = min(t + 1, count - 1)
+        one, two = address_of(tokens) + 4 * width * t, address_of(tokens) + 4 * width * u
+        a, b = _eight_dots(x, one, two, width, FLOAT)
+        _put_eight(a, 0, at + 4 * t, stride, 8, FLOAT)
+        _put_eight(b, 0, at + 4 * u, stride, 8, FLOAT)
+
+
+@njit(**FLAGS)
+def _score_few(x, rows, count, tokens, scores, start):  # noqa: ANN001, ANN202
+    """As `_score`, of so few of the eight queries that one after the other is quicker."""
+    width = tokens.shape[1]
+    for r in range(rows):
+        token, at = address_of(tokens), address_of(scores[r]) + 4 * start
+        for t in range(count):
+            products = splat(np.float32(0))
+            for i in range(0, width, 16):
+                query = load(x + 64 * r + 32 * i, FLOAT)
+                products = multiply_add(query, load(token + 4 * i, FLOAT), products)
+            put(at + 4 * t, total(products))
+            token += 4 * width
 
 
 @njit(**FLAGS)

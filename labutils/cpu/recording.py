@@ -26,7 +26,7 @@ ENABLED = os.environ.get("LMDEPLOY_CPU_KERNELS", "1") != "0"
 _recorder: ContextVar["Recorder | None"] = ContextVar("recorder", default=None)
 PIECE = 2**22
 """Bytes of memory that are reserved at a time for the results of recorded steps."""
-_NO_SEQUENCES = np.zeros((0, 0), np.int64), np.zeros(0, np.int64)
+_NO_SEQUENCES = np.zeros((0, 0), np.int64), np.zeros(0, np.int64), np.zeros(1, np.int64)
 
 
 class CannotRecord(Exception):
@@ -58,7 +58,7 @@ def room(shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
 def emit(
     kind: int,
     tensors: dict[str, torch.Tensor | None],
-    sequences: tuple[np.ndarray, np.ndarray] = _NO_SEQUENCES,
+    sequences: instructions.Sequences = _NO_SEQUENCES,
     **sizes: float,
 ) -> None:
     """Run an instruction, and note it if a step is being recorded.
@@ -66,7 +66,7 @@ def emit(
     Args:
         kind: of `instructions`.
         tensors: by the names of INSTRUCTION's addresses; "x" is in the engine's dtype.
-        sequences: tables and lengths, see `instructions.run`.
+        sequences: see `instructions.Sequences`.
         sizes: by the names of INSTRUCTION's other fields.
     """
     given = {name: tensor for name, tensor in tensors.items() if tensor is not None}
@@ -76,7 +76,7 @@ def emit(
     for name, tensor in given.items():
         program[name] = tensor.data_ptr()
     dtype = given["x"].dtype
-    instructions.run(program, dtype, *sequences)
+    instructions.run(program, dtype, sequences)
     if recorder := _recorder.get():
         recorder.note(program, dtype, list(given.values()))
 
@@ -184,13 +184,13 @@ class Program:
         if not isinstance(self.output, torch.Tensor):
             raise CannotRecord("the model returns more than hidden states")
 
-    def replay(self, arguments: dict[str, Any], sequences: tuple[np.ndarray, np.ndarray]) -> None:
+    def replay(self, arguments: dict[str, Any], sequences: instructions.Sequences) -> None:
         """Run the step again on other inputs of the same shapes; `output` holds the result."""
         for name, tensor in self.inputs.items():
             tensor.copy_(arguments[name])
         for part in self.recorder.parts:
             if isinstance(part, np.ndarray):
-                instructions.run(part, self.recorder.dtype, *sequences)
+                instructions.run(part, self.recorder.dtype, sequences)
             else:
                 part()
 

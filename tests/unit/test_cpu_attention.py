@@ -10,10 +10,12 @@ from labutils.cpu import recording
 from labutils.cpu.attention import CpuAttention, build_metadata
 from labutils.kv_cache import dequantize, quantize
 
-HEADS, KV_HEADS, DIM, BLOCK, BLOCKS = 4, 2, 16, 8, 12
+HEADS, KV_HEADS, DIM, BLOCK, BLOCKS = 6, 2, 32, 8, 12
 LENGTHS = [37, 5]
 TABLES = torch.tensor([[7, 2, 3, 11, 0], [5, 0, 0, 0, 0]])
 """One sequence's blocks lie apart, and block 0 is the last of it, not of the other."""
+TOLERANCE = {torch.float32: {}, torch.bfloat16: {"rtol": 2**-6, "atol": 2**-7}}
+"""PyTorch rounds probabilities to bfloat16, too."""
 POLICIES = pytest.mark.parametrize("policy", [0, 8, 4])
 
 
@@ -62,6 +64,14 @@ class Cache:
         return self.attention.forward(q, k, v, self.k, self.v, metadata, **self.scales)
 
 
+def expected(q, k, v, window: int = 1000) -> torch.Tensor:
+    """Attention of a whole prompt in float32, each query to so many tokens back."""
+    q, k, v = (x.transpose(0, 1)[None].float() for x in (q, k, v))
+    near = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool).tril().triu(1 - window)
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=near, enable_gqa=True)
+    return out[0].transpose(0, 1)
+
+
 @POLICIES
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_prompt_attends_to_what_the_cache_gives_back(sequences, policy, dtype):
@@ -70,9 +80,17 @@ def test_a_prompt_attends_to_what_the_cache_gives_back(sequences, policy, dtype)
     for (q, k, v), output in zip(sequences, outputs, strict=True):
         if policy:
             k, v = (dequantize(*quantize(x, policy), policy) for x in (k, v))
-        q, k, v = (x.transpose(0, 1)[None] for x in (q, k, v))
-        expected = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
-        torch.testing.assert_close(output, expected[0].transpose(0, 1))
+        assert output.dtype == dtype
+        torch.testing.assert_close(output.float(), expected(q, k, v), **TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("window", [1, 9, 100])
+def test_a_window_hides_what_lies_further_back(sequences, window):
+    cache = Cache(0, torch.float32)
+    cache.attention = CpuAttention(HEADS, DIM, num_kv_heads=KV_HEADS, sliding_window=window)
+    outputs = cache.step(sequences, LENGTHS).split(LENGTHS)
+    for sequence, output in zip(sequences, outputs, strict=True):
+        torch.testing.assert_close(output, expected(*sequence, window))
 
 
 @POLICIES

@@ -143,7 +143,11 @@ class Metadata:
 
     def __init__(self, batch: int) -> None:
         self.is_decoding, self.q_lens = True, [1] * batch
-        self.sequences = np.zeros((batch, 1), np.int64), np.ones(batch, np.int64)
+        self.sequences = (
+            np.zeros((batch, 1), np.int64),
+            np.ones(batch, np.int64),
+            np.arange(batch + 1),
+        )
 
 
 def runner(model) -> CpuGraphRunner:
