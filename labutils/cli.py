@@ -274,6 +274,8 @@ def _grade(args: argparse.Namespace) -> None:
 
 
 def _add_bench(commands: argparse._SubParsersAction) -> None:
+    from labutils import gpu_commands
+
     bench = _add(commands, "bench", "Decode and prefill speed beside Hugging Face generate.")
     bench.add_argument("--model", default=None, help="registry name or folder")
     bench.add_argument("--batch", type=int, nargs="+", default=[1, 8])
@@ -283,7 +285,7 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
     bench.add_argument(
         "--kv",
         nargs="+",
-        choices=["none", "int8", "int4"],
+        choices=gpu_commands.FORMATS,
         default=["none"],
         help="KV cache format",
     )

@@ -1,7 +1,7 @@
 """LMDeploy's operator table for the CPU device.
 
 LMDeploy builds a model from operator requests ("build specs") and asks its backend for each. The
-CPU backend answers those of a decode step itself and leaves the rest to LMDeploy's own
+CPU backend answers those that take a step's time itself and leaves the rest to LMDeploy's own
 plain-PyTorch backend.
 """
 

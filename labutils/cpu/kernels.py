@@ -458,7 +458,7 @@ def write(row, cache, at):  # noqa: ANN001, ANN201
         level = _level(widen(row[i]), scale, zero, top)
         if bits == 4:
             level |= _level(widen(row[i + len(levels)]), scale, zero, top) << 4
-        levels[i] = level  # once, for another thread may be writing and reading the same
+        levels[i] = level
 
 
 @njit(**FLAGS)
