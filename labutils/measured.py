@@ -207,14 +207,19 @@ def ladder(language: str) -> str:
 
 
 def lessons(language: str) -> str:
-    """What each lesson took on the GPU."""
+    """What each lesson took on the GPU, with the course's model and with a 7B shape."""
     file = f"{SHOWN}/lessons-smollm2-135m-hd128.json"
     heads = {
-        "en": ("lesson", "seconds", "peak of the GPU's memory, MiB"),
-        "zh": ("课", "秒", "显存峰值，MiB"),
+        "en": ("lesson", "seconds", "peak MiB", "with 7B, seconds", "peak MiB"),
+        "zh": ("课", "秒", "峰值 MiB", "7B，秒", "峰值 MiB"),
     }
+    large = {run["lesson"]: run for run in read(f"{SHOWN}/lessons-{MODEL}.json")["lessons"]}
     rows = [
-        (run["lesson"][:2], f"{run['seconds']:.0f}", f"{run['gpu_mib']:,}")
+        (run["lesson"][:2], *_took(run), *_took(large.get(run["lesson"])))
         for run in read(file)["lessons"]
     ]
     return with_origin(markdown(heads[language], rows), file, language)
+
+
+def _took(run: dict[str, Any] | None) -> tuple[str, str]:
+    return (f"{run['seconds']:.0f}", f"{run['gpu_mib']:,}") if run else ("", "")
