@@ -255,7 +255,7 @@ def _by_kind(program: Any, arguments: Any, sequences: Any) -> dict[str, float]:
     """Milliseconds that each kind of a recorded step's instructions takes."""
     import numpy as np
 
-    from labutils.cpu import instructions
+    from labutils.cpu.kernels import instructions
 
     recorded = program.recorder
     whole = np.concatenate([part for part in recorded.parts if isinstance(part, np.ndarray)])

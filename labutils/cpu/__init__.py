@@ -10,7 +10,7 @@ CPU. In reading order:
 - `backend`: the table from LMDeploy's operators to `attention`, `linear`, `linear_w4`,
   `elementwise` and `sampling`;
 - `recording`: a decode step recorded once and replayed, as CUDA graphs are on a GPU;
-- `instructions`, `kernels`, `vectors`, `jit`: what such a step consists of, as machine code;
+- `kernels`: what such a step consists of, as machine code;
 - `memory`: how much of this machine the KV cache may take.
 
 No file of site-packages is edited and torch is not patched. Left out: tensor, data and expert

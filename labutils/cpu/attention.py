@@ -27,7 +27,7 @@ from lmdeploy.pytorch.backends.attention import (
     PagedAttentionBuildSpec,
 )
 
-from labutils.cpu.instructions import ATTEND, MULTIPLE, STORE, Sequences
+from labutils.cpu.kernels.instructions import ATTEND, MULTIPLE, STORE, Sequences
 from labutils.cpu.recording import emit, fits, refuse_recording, room
 from labutils.errors import LabError
 from labutils.kv_cache import dequantize, quantize

@@ -9,7 +9,7 @@ from lmdeploy.pytorch.backends.default.activation import DefaultSiluAndMulImpl
 from lmdeploy.pytorch.backends.default.apply_rotary_emb import DefaultApplyRotaryEmbImpl
 from lmdeploy.pytorch.backends.norm import RMSNormImpl
 
-from labutils.cpu.instructions import RMS_NORM, ROTATE, SILU_AND_MULTIPLY
+from labutils.cpu.kernels.instructions import RMS_NORM, ROTATE, SILU_AND_MULTIPLY
 from labutils.cpu.recording import emit, fits, room
 
 

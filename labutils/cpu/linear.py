@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from lmdeploy.pytorch.backends.default.linear import DefaultLinearImpl
 
-from labutils.cpu.instructions import LINEAR, MULTIPLE
+from labutils.cpu.kernels.instructions import LINEAR, MULTIPLE
 from labutils.cpu.recording import emit, fits, is_recording, room
 
 MAX_ROWS = 16

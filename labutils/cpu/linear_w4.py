@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from lmdeploy.pytorch.backends.awq_modules import LinearW4A16Impl
 
 from labutils.awq.numbers import unpack_weight
-from labutils.cpu.instructions import DEQUANTIZE_W4, LINEAR_W4
+from labutils.cpu.kernels.instructions import DEQUANTIZE_W4, LINEAR_W4
 from labutils.cpu.recording import emit, fits, room
 
 GROUP_SIZES = (32, 64, 128)

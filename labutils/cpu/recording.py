@@ -19,7 +19,7 @@ import torch
 from lmdeploy.pytorch.backends.graph_runner import GraphRunner
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from labutils.cpu import instructions
+from labutils.cpu.kernels import instructions
 
 ENABLED = os.environ.get("LMDEPLOY_CPU_KERNELS", "1") != "0"
 """Whether operators run as instructions; LMDEPLOY_CPU_KERNELS=0 leaves everything to PyTorch."""

@@ -10,8 +10,9 @@ import pytest
 import torch
 from numba import njit
 
-from labutils.cpu import kernels, recording
+from labutils.cpu import recording
 from labutils.cpu.elementwise import CpuApplyRotaryEmb, CpuRMSNorm, CpuSiluAndMul
+from labutils.cpu.kernels import numbers
 from labutils.cpu.linear import MAX_ROWS, CpuLinear
 from labutils.cpu.recording import CannotRecord, CpuGraphRunner, Program
 
@@ -114,7 +115,7 @@ def test_silu_and_multiply(monkeypatch, dtype):
 @njit
 def _exponentials(xs, out):
     for i in range(len(xs)):
-        out[i] = kernels.exp(xs[i])
+        out[i] = numbers.exp(xs[i])
 
 
 def test_exp_is_right_to_float32s_precision():
@@ -126,7 +127,7 @@ def test_exp_is_right_to_float32s_precision():
 @njit
 def _narrowed(xs, out):
     for i in range(len(xs)):
-        out[i] = kernels.narrow(xs[i], out)
+        out[i] = numbers.narrow(xs[i], out)
 
 
 def test_bfloat16_is_rounded_as_pytorch_rounds():
@@ -224,14 +225,14 @@ def test_any_number_of_threads_and_of_callers():
 def test_an_older_processor():
     """AVX2 alone: other machine code, the same numbers."""
     program = (
-        "from labutils.cpu import jit; jit.FLAGS['cache'] = False  # which keeps no listing\n"
+        "from labutils.cpu.kernels import jit; jit.FLAGS['cache'] = False  # keeps no listing\n"
         "import torch; from labutils.cpu.linear import CpuLinear; import test_cpu_w4 as w4\n"
         "torch.manual_seed(0); x, w = torch.randn(3, 64), torch.randn(5, 64)\n"
         "assert torch.allclose(CpuLinear().forward(x, w), x @ w.T, atol=1e-5)\n"
         "layer, kept, quantized = w4.made(96, 64, 32)\n"
         "expected = x @ quantized.dequantize(torch.float32).T\n"
         "assert torch.allclose(layer.forward(x, *kept), expected, atol=1e-4)\n"
-        "from labutils.cpu.instructions import _execute\n"
+        "from labutils.cpu.kernels.instructions import _execute\n"
         "code = ''.join(_execute.inspect_asm().values())\n"
         "assert 'ymm' in code and 'zmm' not in code\n"
     )

@@ -28,7 +28,7 @@ vector = Vector()
 
 @register_model(Vector)
 class _VectorModel(models.PrimitiveModel):
-    def __init__(self, manager, kind) -> None:  # noqa: ANN001 - numba's protocol
+    def __init__(self, manager, kind) -> None:
         super().__init__(manager, kind, FLOATS)
 
 
@@ -36,26 +36,26 @@ def _all(kind: ir.VectorType, value: float) -> ir.Constant:
     return ir.Constant(kind, [value] * LANES)
 
 
-def _repeat(builder, number, kind):  # noqa: ANN001, ANN202
+def _repeat(builder, number, kind):
     one = builder.insert_element(ir.Constant(kind, ir.Undefined), number, INTS.element(0))
     return builder.shuffle_vector(one, one, _all(INTS, 0))
 
 
-def _load(builder, address, element):  # noqa: ANN001, ANN202
+def _load(builder, address, element):
     kind = ir.VectorType(element, LANES)
     return builder.load(builder.inttoptr(address, kind.as_pointer()), align=1)
 
 
-def _widened(builder, bits):  # noqa: ANN001, ANN202
+def _widened(builder, bits):
     shifted = builder.shl(builder.zext(bits, INTS), _all(INTS, 16))
     return builder.bitcast(shifted, FLOATS)
 
 
 @intrinsic
-def load(typingctx, address, like):  # noqa: ANN001, ANN201
+def load(typingctx, address, like):
     """The sixteen numbers at an address; of the type of `like`, float32 or bfloat16 bits."""
 
-    def generate(context, builder, signature, args):  # noqa: ANN001, ANN202
+    def generate(context, builder, signature, args):
         if like == types.uint16:
             return _widened(builder, _load(builder, args[0], WORD))
         return _load(builder, args[0], ir.FloatType())
@@ -64,10 +64,10 @@ def load(typingctx, address, like):  # noqa: ANN001, ANN201
 
 
 @intrinsic
-def store(typingctx, address, x, like):  # noqa: ANN001, ANN201
+def store(typingctx, address, x, like):
     """Put sixteen finite numbers at an address, in the type of `like`."""
 
-    def generate(context, builder, signature, args):  # noqa: ANN001, ANN202
+    def generate(context, builder, signature, args):
         numbers = args[1]
         if like == types.uint16:
             bits = builder.bitcast(numbers, INTS)
@@ -83,10 +83,10 @@ def store(typingctx, address, x, like):  # noqa: ANN001, ANN201
 
 
 @intrinsic
-def prefetch(typingctx, address):  # noqa: ANN001, ANN201
+def prefetch(typingctx, address):
     """Ask for the memory at an address, which need not exist, before it is needed."""
 
-    def generate(context, builder, signature, args):  # noqa: ANN001, ANN202
+    def generate(context, builder, signature, args):
         byte = BYTE.as_pointer()
         kind = ir.FunctionType(ir.VoidType(), [byte, *[ir.IntType(32)] * 3])
         ask = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
@@ -98,10 +98,10 @@ def prefetch(typingctx, address):  # noqa: ANN001, ANN201
 
 
 @intrinsic
-def levels(typingctx, address, place, top):  # noqa: ANN001, ANN201
+def levels(typingctx, address, place, top):
     """Numbers up to `top`, from bit `place` on of each of the sixteen bytes at an address."""
 
-    def generate(context, builder, signature, args):  # noqa: ANN001, ANN202
+    def generate(context, builder, signature, args):
         packed = _load(builder, args[0], BYTE)
         place, top = (builder.trunc(each, BYTE) for each in args[1:])
         shifted = builder.lshr(packed, _repeat(builder, place, packed.type))
@@ -112,14 +112,14 @@ def levels(typingctx, address, place, top):  # noqa: ANN001, ANN201
 
 
 @intrinsic
-def nibbles(typingctx, address, place):  # noqa: ANN001, ANN201
+def nibbles(typingctx, address, place):
     """16 + four bits of each of the sixteen uint16 at an address: those from bit 4 · place on.
 
     A float32 between 16 and 32 begins with the bits of 16.0, and its bits 19 to 22 count the ones:
     put there, a number is a float without being converted.
     """
 
-    def generate(context, builder, signature, args):  # noqa: ANN001, ANN202
+    def generate(context, builder, signature, args):
         words = builder.zext(_load(builder, args[0], WORD), INTS)
         four = builder.shl(builder.trunc(args[1], INTS.element), INTS.element(2))
         left = _repeat(builder, builder.sub(INTS.element(19), four), INTS)
@@ -130,20 +130,20 @@ def nibbles(typingctx, address, place):  # noqa: ANN001, ANN201
 
 
 @intrinsic
-def splat(typingctx, number):  # noqa: ANN001, ANN201
+def splat(typingctx, number):
     """A float32 in all lanes."""
 
-    def generate(context, builder, signature, args):  # noqa: ANN001, ANN202
+    def generate(context, builder, signature, args):
         return _repeat(builder, args[0], FLOATS)
 
     return vector(types.float32), generate
 
 
 @intrinsic
-def repeat(typingctx, address):  # noqa: ANN001, ANN201
+def repeat(typingctx, address):
     """The float32 at an address in all lanes."""
 
-    def generate(context, builder, signature, args):  # noqa: ANN001, ANN202
+    def generate(context, builder, signature, args):
         number = builder.load(builder.inttoptr(args[0], ir.FloatType().as_pointer()), align=4)
         return _repeat(builder, number, FLOATS)
 
@@ -151,10 +151,10 @@ def repeat(typingctx, address):  # noqa: ANN001, ANN201
 
 
 @intrinsic
-def multiply_add(typingctx, x, y, z):  # noqa: ANN001, ANN201
+def multiply_add(typingctx, x, y, z):
     """x · y + z, rounded once where the processor can."""
 
-    def generate(context, builder, signature, args):  # noqa: ANN001, ANN202
+    def generate(context, builder, signature, args):
         product = builder.fmul(args[0], args[1], flags=("contract",))
         return builder.fadd(product, args[2], flags=("contract",))
 
@@ -162,20 +162,20 @@ def multiply_add(typingctx, x, y, z):  # noqa: ANN001, ANN201
 
 
 @intrinsic
-def add_lanes(typingctx, x, y):  # noqa: ANN001, ANN201
+def add_lanes(typingctx, x, y):
     """x + y."""
 
-    def generate(context, builder, signature, args):  # noqa: ANN001, ANN202
+    def generate(context, builder, signature, args):
         return builder.fadd(*args)
 
     return vector(vector, vector), generate
 
 
 @intrinsic
-def total(typingctx, x):  # noqa: ANN001, ANN201
+def total(typingctx, x):
     """The sum of the lanes."""
 
-    def generate(context, builder, signature, args):  # noqa: ANN001, ANN202
+    def generate(context, builder, signature, args):
         kind = ir.FunctionType(ir.FloatType(), [ir.FloatType(), FLOATS])
         name = "llvm.vector.reduce.fadd.v16f32"
         reduce = cgutils.get_or_insert_function(builder.module, kind, name)

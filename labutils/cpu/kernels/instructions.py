@@ -18,9 +18,9 @@ from llvmlite import ir
 from numba import carray, njit, types
 from numba.extending import intrinsic
 
-from labutils.cpu import kernels
-from labutils.cpu.jit import FLAGS
-from labutils.cpu.kernels import share, size_of
+from labutils.cpu.kernels import history, products, rowwise
+from labutils.cpu.kernels.jit import FLAGS
+from labutils.cpu.kernels.numbers import BYTE, FLOAT, WORD, aligned, share, size_of
 
 NAMES = (
     "linear",
@@ -44,7 +44,7 @@ INSTRUCTION = np.dtype(
     + [(name, np.int64) for name in ("bits", "block_size", "blocks", "window")]
     + [("scalar", np.float64)]
 )
-LIKE = {torch.float32: kernels.FLOAT, torch.bfloat16: kernels.WORD}
+LIKE = {torch.float32: FLOAT, torch.bfloat16: WORD}
 MULTIPLE = 16
 """Of a linear layer's inputs, or of attention's head_dim: so many are read at once."""
 _ALONE = Lock()
@@ -54,21 +54,21 @@ _sched_yield = types.ExternalFunction("sched_yield", types.int32())
 
 
 @intrinsic
-def _pointer(typingctx, address, like):  # noqa: ANN001, ANN202 - numba's protocol
+def _pointer(typingctx, address, like):
     """An address as a pointer to elements of the type of `like`."""
     pointer = types.CPointer(like)
 
-    def generate(context, builder, signature, args):  # noqa: ANN001, ANN202
+    def generate(context, builder, signature, args):
         return builder.inttoptr(args[0], context.get_value_type(pointer))
 
     return pointer(types.int64, like), generate
 
 
 @intrinsic
-def _count_one(typingctx, counter):  # noqa: ANN001, ANN202
+def _count_one(typingctx, counter):
     """Add one to the int64 at an address, seen by all threads at once."""
 
-    def generate(context, builder, signature, args):  # noqa: ANN001, ANN202
+    def generate(context, builder, signature, args):
         place = builder.inttoptr(args[0], ir.IntType(64).as_pointer())
         return builder.atomic_rmw("add", place, ir.IntType(64)(1), "seq_cst")
 
@@ -76,10 +76,10 @@ def _count_one(typingctx, counter):  # noqa: ANN001, ANN202
 
 
 @intrinsic
-def _counted(typingctx, counter):  # noqa: ANN001, ANN202
+def _counted(typingctx, counter):
     """The int64 at an address as other threads left it."""
 
-    def generate(context, builder, signature, args):  # noqa: ANN001, ANN202
+    def generate(context, builder, signature, args):
         place = builder.inttoptr(args[0], ir.IntType(64).as_pointer())
         return builder.load_atomic(place, "acquire", 8)
 
@@ -87,7 +87,7 @@ def _counted(typingctx, counter):  # noqa: ANN001, ANN202
 
 
 @njit(**FLAGS)
-def _meet(counter, target):  # noqa: ANN001, ANN202
+def _meet(counter, target):
     """Wait until the threads have come here `target` times together."""
     _count_one(counter)
     spins = 0
@@ -98,19 +98,19 @@ def _meet(counter, target):  # noqa: ANN001, ANN202
 
 
 @njit(inline="always", **FLAGS)
-def _matrix(address, rows, columns, like):  # noqa: ANN001, ANN202
+def _matrix(address, rows, columns, like):
     """The array [rows, columns] at an address."""
     return carray(_pointer(address, like), (rows, columns))
 
 
 @njit(inline="always", **FLAGS)
-def _row(address, start, length, like):  # noqa: ANN001, ANN202
+def _row(address, start, length, like):
     """The `length` elements that begin `start` elements after an address."""
     return carray(_pointer(address + start * size_of(like), like), (length,))
 
 
 @njit(**FLAGS)
-def _rms_norm(op, like, thread, threads):  # noqa: ANN001, ANN202
+def _rms_norm(op, like, thread, threads):
     """x: [rows, heads, width]; out, sum: the same, contiguous; y: the residual, contiguous."""
     first, end = share(op.rows * op.heads, thread, threads)
     weight = _row(op.weight, 0, op.width, like)
@@ -118,62 +118,62 @@ def _rms_norm(op, like, thread, threads):  # noqa: ANN001, ANN202
         x = _row(op.x, r // op.heads * op.x_row + r % op.heads * op.x_head, op.width, like)
         if op.y:
             total = _row(op.sum, r * op.width, op.width, like)
-            kernels.add(x, _row(op.y, r * op.width, op.width, like), total)
+            rowwise.add(x, _row(op.y, r * op.width, op.width, like), total)
             x = total
-        kernels.rms_norm(x, weight, _row(op.out, r * op.width, op.width, like), op.scalar)
+        rowwise.rms_norm(x, weight, _row(op.out, r * op.width, op.width, like), op.scalar)
 
 
 @njit(**FLAGS)
-def _rotate(op, like, thread, threads):  # noqa: ANN001, ANN202
+def _rotate(op, like, thread, threads):
     """x: [rows, heads, width], changed in place; y, z: cos and sin, [rows, width]."""
     first, end = share(op.rows * op.heads, thread, threads)
     for i in range(first, end):
         r, h = i // op.heads, i % op.heads
         x = _row(op.x, r * op.x_row + h * op.x_head, op.width, like)
         cos = _row(op.y, r * op.y_row, op.width, like)
-        kernels.rotate(x, cos, _row(op.z, r * op.z_row, op.width, like))
+        rowwise.rotate(x, cos, _row(op.z, r * op.z_row, op.width, like))
 
 
 @njit(**FLAGS)
-def _silu_and_multiply(op, like, thread, threads):  # noqa: ANN001, ANN202
+def _silu_and_multiply(op, like, thread, threads):
     """x: [rows, 2 · width], gate before up; out: [rows, width]. Split by columns."""
     first, end = share(op.width, thread, threads)
     for r in range(op.rows):
         gate = _row(op.x, r * op.x_row + first, end - first, like)
         up = _row(op.x, r * op.x_row + op.width + first, end - first, like)
-        kernels.silu_and_multiply(gate, up, _row(op.out, r * op.width + first, end - first, like))
+        rowwise.silu_and_multiply(gate, up, _row(op.out, r * op.width + first, end - first, like))
 
 
 @njit(**FLAGS)
-def _linear(op, like, thread, threads):  # noqa: ANN001, ANN202
+def _linear(op, like, thread, threads):
     """x: [rows, width]; weight: [outputs, width]; bias: [outputs]; out: [rows, outputs]."""
     first, end = share(op.outputs, thread, threads)
-    x = kernels.floats(op.x, op.rows, op.width, like)
-    kernels.linear(x, op.weight, op.bias, op.out, op, first, end, like)
+    x = products.floats(op.x, op.rows, op.width, like)
+    products.linear(x, op.weight, op.bias, op.out, op, first, end, like)
 
 
 @njit(**FLAGS)
-def _linear_w4(op, like, thread, threads):  # noqa: ANN001, ANN202
+def _linear_w4(op, like, thread, threads):
     """As `_linear`; weight: uint8 [outputs, width / 2]; pairs: [outputs, width / group, 2]."""
     first, end = share(op.outputs, thread, threads)
-    x = kernels.floats(op.x, op.rows, op.width, like)
-    kernels.linear_w4(x, op.weight, op.pairs, op.bias, op.out, op, first, end, like)
+    x = products.floats(op.x, op.rows, op.width, like)
+    products.linear_w4(x, op.weight, op.pairs, op.bias, op.out, op, first, end, like)
 
 
 @njit(**FLAGS)
-def _cache(stored, pairs, op, like):  # noqa: ANN001, ANN202
-    """A layer's cache of K or V, a row per token and head; see `kernels.read_row`."""
+def _cache(stored, pairs, op, like):
+    """A layer's cache of K or V, a row per token and head; see `history.write`."""
     rows = op.blocks * op.block_size * op.kv_heads
     return (
         _matrix(stored, rows, op.width, like),
-        _matrix(stored, rows, op.width * op.bits // 8, kernels.BYTE),
+        _matrix(stored, rows, op.width * op.bits // 8, BYTE),
         _matrix(pairs, rows, 2, like),
         op.bits,
     )
 
 
 @njit(**FLAGS)
-def _store(op, like, sequences, thread, threads):  # noqa: ANN001, ANN202
+def _store(op, like, sequences, thread, threads):
     """y, z: new keys and values [rows, kv_heads, width], to the cache. Split by token."""
     tables, lengths, starts = sequences
     k_cache = _cache(op.k_cache, op.k_pairs, op, like)
@@ -186,13 +186,13 @@ def _store(op, like, sequences, thread, threads):  # noqa: ANN001, ANN202
             for h in range(op.kv_heads):
                 row = (block * op.block_size + place) * op.kv_heads + h
                 key = _row(op.y, i * op.y_row + h * op.width, op.width, like)
-                kernels.write(key, k_cache, row)
+                history.write(key, k_cache, row)
                 value = _row(op.z, i * op.z_row + h * op.width, op.width, like)
-                kernels.write(value, v_cache, row)
+                history.write(value, v_cache, row)
 
 
 @njit(**FLAGS)
-def _attend(op, like, sequences, thread, threads):  # noqa: ANN001, ANN202
+def _attend(op, like, sequences, thread, threads):
     """x: queries [rows, heads, width]; out: as x, contiguous.
 
     Threads take turns at pieces: eight new tokens of a sequence, for the heads that share K and V.
@@ -218,32 +218,30 @@ def _attend(op, like, sequences, thread, threads):  # noqa: ANN001, ANN202
 
 
 @njit(**FLAGS)
-def _attend_piece(op, like, table, i, tokens, end, head, stop):  # noqa: ANN001, ANN202
+def _attend_piece(op, like, table, i, tokens, end, head, stop):
     """Tokens i to i + tokens, the last before position `end`, for query heads `head` to `stop`."""
     heads, kv_head = stop - head, head // (op.heads // op.kv_heads)
     start = max(0, end - tokens + 1 - op.window) if op.window else 0
     rows = _history(op, table, start, end, kv_head)
     count = tokens * heads
-    x = kernels.aligned(-(-count // 8) * 8 * op.width).reshape(
-        -(-count // 8), op.width // 16, 8, 16
-    )
+    x = aligned(-(-count // 8) * 8 * op.width).reshape(-(-count // 8), op.width // 16, 8, 16)
     first, last = np.zeros(count, np.int64), np.empty(count, np.int64)
     for r in range(count):
         t, h = r // heads, head + r % heads
         query = op.x + ((i + t) * op.x_row + h * op.width) * size_of(like)
-        kernels.place(query, x, r, np.float32(op.scalar), like)
+        history.place(query, x, r, np.float32(op.scalar), like)
         last[r] = end - tokens + t + 1 - start
         first[r] = max(0, last[r] - op.window) if op.window else 0
     k_cache = _cache(op.k_cache, op.k_pairs, op, like)
     v_cache = _cache(op.v_cache, op.v_pairs, op, like)
-    sums = kernels.attend(x, first, last, rows, k_cache, v_cache, like)
+    sums = history.attend(x, first, last, rows, k_cache, v_cache, like)
     for r in range(count):
         t, h = r // heads, head + r % heads
-        kernels.take(sums, r, op.out + ((i + t) * op.heads + h) * op.width * size_of(like), like)
+        history.take(sums, r, op.out + ((i + t) * op.heads + h) * op.width * size_of(like), like)
 
 
 @njit(**FLAGS)
-def _history(op, table, start, end, head):  # noqa: ANN001, ANN202
+def _history(op, table, start, end, head):
     """The cache's rows of a sequence's tokens from start to end, for a K/V head; see `_cache`."""
     rows = np.empty(end - start, np.int64)
     size, n = op.block_size, 0
@@ -255,7 +253,7 @@ def _history(op, table, start, end, head):  # noqa: ANN001, ANN202
 
 
 @njit(**FLAGS)
-def _execute(program, like, sequences, counter, thread, threads):  # noqa: ANN001, ANN202
+def _execute(program, like, sequences, counter, thread, threads):
     """One thread's part of a program."""
     for i in range(len(program)):
         op = program[i]
@@ -265,7 +263,7 @@ def _execute(program, like, sequences, counter, thread, threads):  # noqa: ANN00
             _linear_w4(op, like, thread, threads)
         elif op.kind == DEQUANTIZE_W4:
             first, end = share(op.outputs, thread, threads)
-            kernels.dequantize_w4(op, first, end, like)
+            products.dequantize_w4(op, first, end, like)
         elif op.kind == RMS_NORM:
             _rms_norm(op, like, thread, threads)
         elif op.kind == ROTATE:

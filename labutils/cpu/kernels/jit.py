@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numba
 
-SOURCES = ("jit.py", "vectors.py", "kernels.py", "instructions.py")
 FLAGS = {
     "nogil": True,
     "cache": True,
@@ -21,8 +20,8 @@ def _cache_folder() -> Path:
 
     numba itself looks at the file of the function alone, not at what that calls in other files.
     """
-    here = Path(__file__).parent
-    digest = hashlib.sha256(b"".join((here / name).read_bytes() for name in SOURCES))
+    sources = sorted(Path(__file__).parent.glob("*.py"))
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources))
     return Path(sys.prefix) / "cache" / f"labutils-{digest.hexdigest()[:16]}"
 
 
