@@ -18,7 +18,7 @@ _SERVING = {
         "tokens": "tokens",
     },
     "zh": {
-        "title": "客户端都说 HTTP，推理引擎同时为很多人服务",
+        "title": "客户端都用 HTTP，推理引擎同时为很多人服务",
         "clients": (
             ("openai", "Python"),
             ("curl", "终端"),

@@ -26,6 +26,7 @@ NO_PROSE = re.compile(r"(?ms)^```.*?^```|`[^`\n]+`|\$\$.*?\$\$|(?<=\])\([^)]*\)|
 UNTIDY = {
     "no space between Chinese and Latin": rf"[{HAN}][A-Za-z0-9]|[A-Za-z0-9%][{HAN}]",
     "a half-width mark beside Chinese": rf"[{HAN}] ?[,;:?!()]|[,;:?!()] ?[{HAN}]|[{HAN}]\.",
+    "a space before a percent sign": r"\d %",
     "a space beside a full-width mark": r"(?<![*|\n]) [，。；：？！、]",
 }
 
