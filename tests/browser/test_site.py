@@ -19,6 +19,29 @@ CROWDED = """() => {
   ).map(text => text.textContent);
 }"""
 
+# What reaches past the column of text, by more than the half rem that the theme grants headings,
+# though no box around it scrolls. The page's own width says nothing: the theme clips it.
+PROTRUDING = """() => {
+  const article = document.querySelector("[role=main]") || document.body;
+  const edge = article.getBoundingClientRect().right + 8;
+  const range = document.createRange();
+  const scrolls = box => box !== article
+    && (["auto", "scroll"].includes(getComputedStyle(box).overflowX) || scrolls(box.parentElement));
+  const right = node => {
+    range.selectNodeContents(node);
+    return (node instanceof Element ? node : range).getBoundingClientRect().right;
+  };
+  const walker = document.createTreeWalker(article, NodeFilter.SHOW_ELEMENT | NodeFilter.SHOW_TEXT);
+  const found = [];
+  while (walker.nextNode()) {
+    const node = walker.currentNode;
+    if (right(node) > edge && !scrolls(node.parentElement))
+      found.push(node.nodeName + " " + node.textContent.trim().slice(0, 60));
+  }
+  return found;
+}"""
+WORD = "W" * 200
+
 
 @pytest.mark.parametrize("width", [390, 1280])
 def test_every_page_fits_the_screen_and_stays_by_itself(page, course_site, width):
@@ -26,9 +49,28 @@ def test_every_page_fits_the_screen_and_stays_by_itself(page, course_site, width
     for path in sorted(course_site.rglob("*.html")):
         page.goto(path.as_uri())
         page.wait_for_function("[...document.images].every(image => image.complete)")
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+        assert page.evaluate(PROTRUDING) == [], path
         assert page.evaluate("[...document.images].every(image => image.naturalWidth)"), path
     assert [each for each in page.asked if not each.startswith(("file:", "data:"))] == []
+
+
+def test_what_a_reader_cannot_reach_is_found(page, course_site):
+    lost = [
+        f"<table><tr><td>{WORD}</td></tr></table>",
+        f"<p style='white-space: nowrap'>{WORD}</p>",
+        f"<div style='overflow: hidden; white-space: nowrap'>{WORD}</div>",
+        "<img src='_static/favicon.svg' style='max-width: none; width: 1300px'>",
+    ]
+    scrolled = [
+        f"<div class='table-wrapper container'><table><tr><td>{WORD}</td></tr></table></div>",
+        f"<div class='highlight'><pre>{WORD}</pre></div>",
+        f"<div class='math'><math><mi>{WORD}</mi></math></div>",
+    ]
+    page.goto((course_site / "index.html").as_uri())
+    page.evaluate("document.querySelector('article').innerHTML += '<div id=added></div>'")
+    for added in lost + scrolled:
+        page.evaluate("added => document.getElementById('added').innerHTML = added", added)
+        assert bool(page.evaluate(PROTRUDING)) == (added in lost), added
 
 
 def test_a_reader_goes_through_the_course_and_changes_the_language(page, course_site):
