@@ -4,7 +4,8 @@
   ended, if not as it should;
 - `commands`: the sentences of `lab commands explain`: `did:` what a command did, `gone:` what to do
   without it, `flag:` the same for one flag; the rest is what changed, and the traps;
-- `decision`: the sentences of the ladder's decision; `report`: the other words of its report.
+- `decision`: the sentences of the ladder's decision; `report`: the other words of its report;
+- `figures`: the words of `labutils.figures`, a box's title and lines with | between them.
 
 {placeholders} are filled by whoever says a text. Not here: the lessons' prose, `data/claims.json`.
 """
