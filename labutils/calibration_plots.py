@@ -9,7 +9,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 
-from labutils.calibration import Extremes, Statistics
+from labutils.calibration import Extremes
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#BBBBBB"
 
@@ -53,23 +53,3 @@ def plot_range(extremes: Extremes, layer: int, title: str, ax: Axes | None = Non
     ax.set(title=title, xlabel="channel", ylabel="value")
     ax.legend()
     return spans
-
-
-def plot_inputs(statistics: Statistics, title: str, ax: Axes | None = None) -> torch.Tensor:
-    """By layer: the largest input of any channel, and the mean size of all.
-
-    Args:
-        statistics: of one module, such as `calibration.inputs["mlp.down_proj"]`.
-
-    Returns:
-        float32 [layers, 2]: the largest absmax and the mean absmean.
-    """
-    ax = ax or plt.subplots(figsize=(9, 3), layout="constrained")[1]
-    largest = statistics["absmax"].float().amax(1)
-    usual = statistics["absmean"].float().mean(1)
-    layers = range(len(largest))
-    ax.semilogy(layers, largest.numpy(), color=ORANGE, marker="^", label="largest channel: absmax")
-    ax.semilogy(layers, usual.numpy(), color=BLUE, marker="o", label="all channels: mean of |x|")
-    ax.set(title=title, xlabel="layer", ylabel="size")
-    ax.legend()
-    return torch.stack([largest, usual], -1)

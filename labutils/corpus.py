@@ -2,7 +2,7 @@
 
     corpus.texts("dialogues.zh")                     # a list of documents
     corpus.dialogues("en")[0].messages               # one dialogue as chat messages
-    corpus.python_topics().texts                     # long English prose
+    corpus.python_topics()                           # long English prose
 
 `data/corpus/` holds prose and counselling-style dialogues in English and Chinese, written for this
 course: one JSON object a line. `data/corpus/manifest.json` lists each file's size, SHA-256 and
@@ -12,9 +12,7 @@ calibration only there is also Python's own documentation, which differs between
 How LMDeploy gets to read a text is in `labutils.hub`.
 """
 
-import hashlib
 import json
-import platform
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -61,17 +59,6 @@ class Dialogue:
         return "\n\n".join(names[m["role"]] + m["content"] for m in self.messages)
 
 
-@dataclass(frozen=True)
-class Topics:
-    """The language reference that Python's help() shows."""
-
-    texts: tuple[str, ...]
-    python: str
-    """The Python release that it belongs to; name it with every figure that rests on the text."""
-    sha256: str
-    """Of the texts, joined by empty lines."""
-
-
 def texts(name: str) -> list[str]:
     """Every document of one file (see NAMES) as plain text."""
     return [item.text for item in items(name)]
@@ -105,13 +92,14 @@ def dialogues(language: str) -> list[Dialogue]:
     return items(f"dialogues.{language}")
 
 
-def python_topics() -> Topics:
-    """About half a million characters of English prose that every Python brings along."""
+def python_topics() -> list[str]:
+    """About half a million characters of English prose that every Python brings along.
+
+    It is the language reference that help() shows, and differs between releases of Python.
+    """
     from pydoc_data.topics import topics
 
-    found = tuple(topics[key] for key in sorted(topics))
-    digest = hashlib.sha256("\n\n".join(found).encode()).hexdigest()
-    return Topics(found, platform.python_version(), digest)
+    return [topics[key] for key in sorted(topics)]
 
 
 class Passages:
@@ -122,7 +110,7 @@ class Passages:
         from transformers import AutoTokenizer
 
         self._tokenizer = AutoTokenizer.from_pretrained(model)
-        self._ids = self._tokenizer("\n\n".join(python_topics().texts)).input_ids
+        self._ids = self._tokenizer("\n\n".join(python_topics())).input_ids
         self._random = random.Random(seed)
 
     def ids(self, length: int) -> list[int]:

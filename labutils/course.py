@@ -77,18 +77,16 @@ class LessonsFailed(LabError):
 def run(
     names: Sequence[str] = (),
     *,
-    editions: Sequence[str] = (ENGLISH,),
     out: Path = SITE,
     timeout: float | None = CELL_TIMEOUT,
     root: Path = NOTEBOOKS,
 ) -> Path:
-    """Execute the lessons of `names` (all when empty) and build the site; its opening page.
+    """Execute the English lessons of `names` (all when empty), build the site; its opening page.
 
-    Where there is no Sphinx, as on a bare GPU machine, the executed copies are all: their folder.
+    The Chinese pages show the same outputs. Where there is no Sphinx, as on a bare GPU machine, the
+    executed copies are all: their folder.
 
     Args:
-        editions: which editions to execute. The site always has both; one that was not executed
-            shows the other's outputs.
         out: the site's folder. Executed copies and scratch folders lie beside it.
         timeout: seconds that one cell may take.
 
@@ -97,18 +95,17 @@ def run(
         LabError: no such lesson, an unreadable notebook, or the site could not be built.
         KeyboardInterrupt: with one sentence; the kernel is gone and the old site still there.
     """
-    todo = [(edition, stem) for edition in editions for stem in lessons(names, root=root)]
-    build, here = out.parent, machine()
+    todo, build, here = lessons(names, root=root), out.parent, machine()
     runs: list[LessonRun] = []
     display = _Display()
-    for edition, stem in todo:
-        notebook = read(root / edition / f"{stem}.ipynb")
+    for stem in todo:
+        notebook = read(root / ENGLISH / f"{stem}.ipynb")
         if reason := why_not(notebook):
-            display.console.print(f"{edition}/{stem:25}recorded outputs: {reason}")
+            display.console.print(f"{ENGLISH}/{stem:25}recorded outputs: {reason}")
             continue
-        runs.append(_run_lesson(notebook, edition, stem, build, timeout, display))
+        runs.append(_run_lesson(notebook, stem, build, timeout, display))
         notebook.metadata.lab_run = NotebookNode(asdict(runs[-1]) | {"machine": here})
-        write(notebook, build / "executed" / edition / f"{stem}.ipynb")
+        write(notebook, build / "executed" / ENGLISH / f"{stem}.ipynb")
     if can_build():
         index = build_site(out, executed=build / "executed", root=root)
     else:
@@ -142,7 +139,7 @@ def execute_in_place(
         notebook = read(path)
         if reason := why_not(notebook):
             raise LabError(f"{stem} cannot be executed here. {reason}")
-        runs.append(_run_lesson(notebook, ENGLISH, stem, build, timeout, display))
+        runs.append(_run_lesson(notebook, stem, build, timeout, display))
         if runs[-1].error:
             write(notebook, build / "executed" / ENGLISH / f"{stem}.ipynb")
         elif write(normalize(notebook), path):
@@ -269,15 +266,10 @@ class _Display:
 
 
 def _run_lesson(
-    notebook: NotebookNode,
-    edition: str,
-    stem: str,
-    build: Path,
-    timeout: float | None,
-    display: _Display,
+    notebook: NotebookNode, stem: str, build: Path, timeout: float | None, display: _Display
 ) -> LessonRun:
     """Execute one lesson in place; KeyboardInterrupt says where it stopped."""
-    folder = _empty(build / "scratch" / stem)
+    folder, name = _empty(build / "scratch" / stem), f"{ENGLISH}/{stem}"
     started, clock = _now(), time.monotonic()
     reached, cells = 0, count_cells(notebook)
 
@@ -287,14 +279,14 @@ def _run_lesson(
         advance(cell)
 
     try:
-        with gpu_memory.watch() as peak, display.lesson(f"{edition}/{stem}", cells) as advance:
+        with gpu_memory.watch() as peak, display.lesson(name, cells) as advance:
             failure = execute(notebook, folder=folder, timeout=timeout, on_cell=on_cell)
     except KeyboardInterrupt:
-        where = f"{edition}/{stem}, cell {reached} of {cells}"
+        where = f"{name}, cell {reached} of {cells}"
         raise KeyboardInterrupt(f"Stopped in {where}: its kernel is ended.") from None
     seconds = round(time.monotonic() - clock, 1)
     error = failure.error if failure else ""
-    run = LessonRun(edition, stem, started, seconds, reached, cells, error, peak.mib)
+    run = LessonRun(ENGLISH, stem, started, seconds, reached, cells, error, peak.mib)
     display.console.print(str(run))
     return run
 

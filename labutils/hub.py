@@ -4,7 +4,7 @@
 its source. The `datasets` library looks for a *folder* of that name first, so LMDeploy, unmodified
 and without a network, reads a text of ours when it runs where such folders are:
 
-    text = hub_folder(BUILD / "text", corpus.python_topics().texts)
+    text = hub_folder(BUILD / "text", corpus.python_topics())
     lite("calibrate", model, text=text, calib_dataset="wikitext2", …)        # labutils.lite
     classic.lmdeploy("lite", "calibrate", model, …, cwd=text)                # LMDeploy 0.2.4
 

@@ -2,7 +2,7 @@
 
 The number that decides what a machine can serve is not the cache's gigabytes but the tokens that
 fit in it. Both follow from the model's shape; `reported` says what LMDeploy's PyTorch engine set
-up, `cache_bytes` what `cache_max_entry_count` means by release.
+up, SETTINGS what `cache_max_entry_count` means by release.
 
 Left out: TurboMind's own block layout; models whose layers differ, or cache anything but K and V.
 """
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from labutils.commands import history
 from labutils.errors import LabError
 from labutils.folders import heads, read_config
 
@@ -91,38 +90,6 @@ SETTINGS = (
 """From LMDeploy's guides to TurboMind's configuration and the defaults of its command lines. Free
 is what the weights leave. From 0.1.0 on TurboMind also took a whole number, of blocks; the one of
 0.18.0 refuses it."""
-
-
-def setting(release: str) -> Setting:
-    """What `cache_max_entry_count` means in a release such as '0.2.4'.
-
-    Raises:
-        LabError: no release that the course knows.
-    """
-    order = list(history.releases())
-    if release not in order:
-        raise LabError(f"{release} is no LMDeploy release from {order[0]} to {order[-1]}.")
-    at = order.index(release)
-    return next(s for s in reversed(SETTINGS) if order.index(s.since) <= at)
-
-
-def cache_bytes(
-    release: str, total: int, weights: int, sequence: int, count: float | None = None
-) -> int:
-    """Bytes of KV cache that TurboMind sets aside on an otherwise empty GPU.
-
-    Args:
-        total: bytes of the GPU's memory.
-        weights: bytes of the weights, loaded before.
-        sequence: bytes of the longest sequence's cache, for releases that count sequences.
-        count: `cache_max_entry_count`, below 1 or, where it counts sequences, a whole number;
-            None: that release's default.
-    """
-    found = setting(release)
-    count = found.default if count is None else count
-    if found.meaning == "sequences":
-        return int(count) * sequence
-    return int(count * (total if found.meaning == "share of all memory" else total - weights))
 
 
 def pytorch_cache_bytes(free: int, vocab: int, batch: int) -> int:

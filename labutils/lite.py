@@ -1,6 +1,6 @@
 """Today's `lmdeploy lite …`, run to its end with a text of ours.
 
-    text = hub_folder(BUILD / "text", corpus.python_topics().texts)
+    text = hub_folder(BUILD / "text", corpus.python_topics())
     lite("calibrate", model, text=text, calib_samples=8, calib_seqlen=512, work_dir="stats")
     lite("auto_awq", model, text=text, calib_dataset="c4", work_dir="model-4bit")
 

@@ -1,32 +1,7 @@
 """What a failed request means, in one sentence that says what to do."""
 
 from labutils.errors import LabError
-
-SENTENCES = {
-    "en": {
-        "gone": "No server answers at {url}: start it again.",
-        "broken": "The connection to the server broke off: {said}",
-        "short": "The server ended the answer without saying why: see its log.",
-        "timeout": "The server at {url} took too long to answer.",
-        "key": "The server refuses this API key (401): use the one that it was started with.",
-        "model": "The server has no model {model!r} (404): {said}",
-        "long": "The conversation is too long (400): {said} Clear it, or give the server a larger "
-        "--session-len.",
-        "refused": "The server refused the request ({status}): {said}",
-        "failed": "The server failed ({status}): {said} See its log.",
-    },
-    "zh": {
-        "gone": "{url} 没有服务器应答：请重新启动服务器。",
-        "broken": "与服务器的连接中断：{said}",
-        "short": "服务器没有说明原因就结束了回答：请查看它的日志。",
-        "timeout": "服务器 {url} 太久没有应答。",
-        "key": "服务器不接受这个 API key（401）：请使用启动服务器时设置的 key。",
-        "model": "服务器上没有模型 {model!r}（404）：{said}",
-        "long": "对话太长（400）：{said} 请清空对话，或者启动服务器时把 --session-len 设大一些。",
-        "refused": "服务器拒绝了请求（{status}）：{said}",
-        "failed": "服务器出错（{status}）：{said} 请查看它的日志。",
-    },
-}
+from labutils.texts import LANGUAGES, read
 
 
 class EndedEarly(Exception):
@@ -35,8 +10,8 @@ class EndedEarly(Exception):
 
 def check_language(language: str) -> None:
     """LabError unless there are sentences in this language."""
-    if language not in SENTENCES:
-        raise LabError(f"There is no language {language!r}: take one of {', '.join(SENTENCES)}.")
+    if language not in LANGUAGES:
+        raise LabError(f"There is no language {language!r}: take one of {', '.join(LANGUAGES)}.")
 
 
 def sentence(error: Exception, language: str, *, url: str, model: str) -> str:
@@ -47,12 +22,12 @@ def sentence(error: Exception, language: str, *, url: str, model: str) -> str:
         language: en or zh; the server's own words stay as they are.
     """
     status = getattr(error, "status_code", None)
-    words = SENTENCES[language][_kind(error, status)]
+    words = read("chat")[_kind(error, status)][language]
     return words.format(url=url, model=model, status=status, said=_said(error))
 
 
 def _kind(error: Exception, status: int | None) -> str:
-    """Which of SENTENCES."""
+    """The key of the sentence in `texts/chat.csv`."""
     import openai
 
     if isinstance(error, EndedEarly):

@@ -23,42 +23,11 @@ from ipywidgets import (
     VBox,
 )
 
-from labutils.chat.conversation import STOPPED, Conversation, Turn
+from labutils.chat.conversation import Conversation, Turn
 from labutils.chat.presets import PRESETS, Preset, allowed
 from labutils.server import Server
+from labutils.texts import spoken
 
-LABELS = {
-    "en": {
-        "message": "Message",
-        "type": "Type a message, then press Enter",
-        "system": "System prompt",
-        "system_type": "May stay empty: the model then uses its own",
-        "preset": "Preset",
-        "none": "none",
-        "send": "Send",
-        "stop": "Stop",
-        "clear": "Clear",
-        "user": "user",
-        STOPPED: "stopped",
-        "length": "cut off at max tokens",
-        "not_advice": "A language model, not advice: talk to a professional about your health.",
-    },
-    "zh": {
-        "message": "消息",
-        "type": "输入消息，按回车发送",
-        "system": "系统提示词",
-        "system_type": "可以留空：模型会用自带的提示词",
-        "preset": "预设",
-        "none": "无",
-        "send": "发送",
-        "stop": "停止",
-        "clear": "清空",
-        "user": "用户",
-        STOPPED: "已停止",
-        "length": "达到 max tokens，回答被截断",
-        "not_advice": "这是语言模型，不是专业建议：健康问题请咨询专业人士。",
-    },
-}
 REDRAW_SECONDS = 0.1
 SETTLE_SECONDS = 0.2
 """The browser reports Enter before the text it belongs to."""
@@ -89,7 +58,7 @@ class ChatPanel(VBox):
 
     def __init__(self, conversation: Conversation, presets: Sequence[Preset] = PRESETS) -> None:
         self.conversation = conversation
-        self.labels = LABELS[conversation.language]
+        self.labels = spoken("chat", conversation.language)
         self._drawn, self._drawing = 0.0, threading.Lock()
         self._make_settings(allowed(tuple(presets), conversation.model))
         self._make_talk()
@@ -216,7 +185,7 @@ class ChatPanel(VBox):
 
     def _draw(self, turn: Turn) -> str:
         said = SAID.format(self.labels["user"] + ":", html.escape(turn.message), "")
-        note = self.labels.get(turn.finish, "") if turn.done else "▍"
+        note = self.labels.get(f"finish:{turn.finish}", "") if turn.done else "▍"
         if turn.text or not turn.error:
             note = f" <i>({note})</i>" if turn.done and note else note
             name = html.escape(self.conversation.model) + ":"

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from labutils.commands import history, lines, loose, parse, today
 from labutils.commands.history import order, plain
+from labutils.commands.notes import Note
 from labutils.commands.parse import Reading
-from labutils.commands.texts import Note
 
 CALIBRATING = ("lite auto_awq", "lite auto_gptq", "lite calibrate", "lite smooth_quant")
 DEPRECATED = "0.3.0"

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 from labutils.commands import history, lines, parse
 from labutils.commands.history import Argument, order
+from labutils.commands.notes import Note
 from labutils.commands.parse import Reading
-from labutils.commands.texts import Note
 
 COMMANDS = {
     "chat torch": ("chat", {"backend": ["pytorch"]}),

@@ -14,16 +14,17 @@ FONT = "font-family='system-ui, sans-serif'"
 
 @dataclass(frozen=True)
 class Box:
-    """A labelled rectangle; position and size in pixels. A `frame` has its title at the top."""
+    """A labelled rectangle; position and size in pixels."""
 
     x: int
     y: int
     width: int
     height: int
-    title: str
-    lines: Sequence[str] = ()
+    text: str
+    """A title and lines below it, with | between them."""
     fill: str = BLUE
     frame: bool = False
+    """Whether the title stands at the top, over what lies in the box."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ Part = Box | Label | Arrow
 
 def svg(width: int, height: int, title: str, parts: Sequence[Part]) -> str:
     """An SVG document in a frame under its `title`, which is also its accessible name."""
-    frame = Box(2, 2, width - 4, height - 4, title, (), PAPER, frame=True)
+    frame = Box(2, 2, width - 4, height - 4, title, PAPER, frame=True)
     body = [piece for part in (frame, *parts) for piece in _draw(part)]
     return "\n".join(
         [
@@ -86,11 +87,12 @@ def _draw_box(box: Box) -> Iterator[str]:
         f"fill='{box.fill}' stroke='#888'/>"
     )
     middle = box.x + box.width // 2
-    used = 18 * len(box.lines) + 18
+    title, *lines = box.text.split("|")
+    used = 18 * len(lines) + 18
     y = box.y + (22 if box.frame else (box.height - used) // 2 + 14)
-    if box.title:
-        yield _text(middle, y, box.title, 14, bold=True)
-    for number, line in enumerate(box.lines, 1):
+    if title:
+        yield _text(middle, y, title, 14, bold=True)
+    for number, line in enumerate(lines, 1):
         yield _text(middle, y + 1 + 18 * number, line)
 
 

@@ -10,6 +10,7 @@ from labutils.ladder.rungs import rung
 from labutils.ladder.sentences import p_value, points, say
 from labutils.ladder.stats import Flips
 from labutils.ladder.summary import Entry
+from labutils.texts import LANGUAGES
 
 SAVING = 0.99
 """A rung is smaller if it takes less than this of the other's memory."""
@@ -20,7 +21,7 @@ _WORDS = 200
 
 def title(name: str) -> Texts:
     """A rung's name within a sentence."""
-    return say("baseline") if name == "baseline" else dict.fromkeys(("en", "zh"), rung(name).title)
+    return say("baseline") if name == "baseline" else dict.fromkeys(LANGUAGES, rung(name).title)
 
 
 def judge(entry: Entry, than: Entry, asked: Thresholds) -> Verdict:

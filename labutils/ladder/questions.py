@@ -7,8 +7,9 @@ KV cache quantized": true on some machine, and perhaps not on this one.
 from labutils.ladder.decision import Texts
 from labutils.ladder.judge import SIGNIFICANT, gains_speed, title
 from labutils.ladder.rungs import BASELINE
-from labutils.ladder.sentences import LANGUAGES, say, size
+from labutils.ladder.sentences import say, size
 from labutils.ladder.summary import Entry, Summary
+from labutils.texts import LANGUAGES
 
 
 def questions(summary: Summary, tokens: int) -> list[tuple[Texts, Texts]]:

@@ -16,11 +16,11 @@ from labutils.ladder import pareto
 from labutils.ladder.decide import decide
 from labutils.ladder.decision import Decision
 from labutils.ladder.questions import questions
-from labutils.ladder.report_words import words
 from labutils.ladder.results import Figure
 from labutils.ladder.rungs import rung
 from labutils.ladder.sentences import points, size
 from labutils.ladder.summary import Summary
+from labutils.texts import spoken
 
 _HERE = Path(__file__).parent
 _MARKS = {"measured": "m", "predicted": "p", "published": "s"}
@@ -46,8 +46,7 @@ def render(
         links: where a line above the title leads, address by words.
     """
     decision = summary.decision or decide(summary)
-    spoken = words(language)
-
+    words = spoken("report", language)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE),
         autoescape=True,
@@ -57,16 +56,16 @@ def render(
     )
     environment.filters |= {"shown": shown, "interval": interval}
     environment.filters |= {"size": size, "points": points}
-    environment.filters["named"] = lambda name: _named(name, spoken)
+    environment.filters["named"] = lambda name: _named(name, words)
     return environment.get_template("report.html.j2").render(
         summary=summary,
         decision=decision,
         language=language,
         links=links,
-        w=spoken,
+        w=words,
         marks=_MARKS,
         rung=rung,
-        plots=_plots(summary, decision, spoken),
+        plots=_plots(summary, decision, words),
         categories=_categories(summary),
         questions=questions(summary, decision.thresholds.tokens),
     )
@@ -109,13 +108,13 @@ def _form(figure: Figure, signed: bool) -> tuple[float, str, str]:
     return 1, {"tokens/s": ".1f"}.get(figure.unit, ".3g"), ""
 
 
-def _named(name: str, spoken: Mapping[str, str]) -> str:
-    return spoken["baseline"] if name == "baseline" else rung(name).title
+def _named(name: str, words: Mapping[str, str]) -> str:
+    return words["baseline"] if name == "baseline" else rung(name).title
 
 
-def _plots(summary: Summary, decision: Decision, spoken: Mapping[str, str]) -> list[dict[str, str]]:
+def _plots(summary: Summary, decision: Decision, words: Mapping[str, str]) -> list[dict[str, str]]:
     """Accuracy, KL divergence and tokens/s against memory, as far as they were measured."""
-    asked, english = decision.thresholds, words("en")
+    asked, english = decision.thresholds, spoken("report", "en")
     found = []
     for kind in ("accuracy", "kl", "speed"):
         each = _points(summary, decision, kind)
@@ -123,16 +122,16 @@ def _plots(summary: Summary, decision: Decision, spoken: Mapping[str, str]) -> l
             label = english[f"plot_{kind}"].format(concurrency=asked.concurrency)
             limit = -100 * asked.accuracy_loss if kind == "accuracy" else None
             svg = pareto.plot(each, label, kind != "kl", decision.rung, limit)
-            what = spoken[f"plot_{kind}"].format(concurrency=asked.concurrency)
+            what = words[f"plot_{kind}"].format(concurrency=asked.concurrency)
             data = base64.b64encode(svg.encode()).decode()
-            found.append({"data": data, "words": _in_words(each, what, spoken)})
+            found.append({"data": data, "words": _in_words(each, what, words)})
     return found
 
 
-def _in_words(points: Sequence[pareto.Point], what: str, spoken: Mapping[str, str]) -> str:
+def _in_words(points: Sequence[pareto.Point], what: str, words: Mapping[str, str]) -> str:
     """A plot for who cannot see it: every rung with its two values."""
-    each = [f"{_named(p.name, spoken)}: {p.memory:.0f} MiB, {p.value:.3g}" for p in points]
-    return spoken["plot_words"].format(what=what, points="; ".join(each))
+    each = [f"{_named(p.name, words)}: {p.memory:.0f} MiB, {p.value:.3g}" for p in points]
+    return words["plot_words"].format(what=what, points="; ".join(each))
 
 
 def _points(summary: Summary, decision: Decision, kind: str) -> list[pareto.Point]:

@@ -75,9 +75,9 @@ def reference_tokens(reference, tokenizer, pipe_float32) -> list[list[int]]:
 @pytest.fixture(scope="session")
 def passages(tokenizer) -> list[list[int]]:
     """5 passages of 512 tokens of English prose from the standard library's own documentation."""
-    from pydoc_data.topics import topics
+    from labutils import corpus
 
-    ids = tokenizer("\n\n".join(topics[key] for key in sorted(topics))).input_ids
+    ids = tokenizer("\n\n".join(corpus.python_topics())).input_ids
     return [ids[start : start + 512] for start in range(0, 5 * 20000, 20000)]
 
 
@@ -98,7 +98,7 @@ def calibration_text(tmp_path_factory) -> Path:
     from labutils import corpus
     from labutils.hub import hub_folder
 
-    return hub_folder(tmp_path_factory.mktemp("text") / "hub", corpus.python_topics().texts)
+    return hub_folder(tmp_path_factory.mktemp("text") / "hub", corpus.python_topics())
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ needs_classic = pytest.mark.skipif(bool(classic.why_not()), reason=classic.why_n
 @pytest.fixture(scope="module")
 def texts() -> list[str]:
     """Documents of which some are too short for a sample."""
-    return [text[:1500] for text in corpus.python_topics().texts] + ["Too short."]
+    return [text[:1500] for text in corpus.python_topics()] + ["Too short."]
 
 
 @pytest.fixture(scope="module")

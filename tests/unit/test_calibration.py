@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from labutils import calibration
-from labutils.calibration_plots import plot_absmax, plot_inputs, plot_range
+from labutils.calibration_plots import plot_absmax, plot_range
 from labutils.errors import LabError
 
 matplotlib.use("agg")
@@ -140,8 +140,6 @@ def test_pictures_return_the_numbers_they_draw(tmp_path):
     assert torch.equal(drawn, found.keys.absmax.float().flatten(1))
     spans = plot_range(found.keys, 7, "K")
     assert spans.shape == (HEADS * DIM, 2) and spans.unique().tolist() == [numbered(7, 1).item()]
-    sizes = plot_inputs(found.inputs["mlp.down"], "mlp.down")
-    torch.testing.assert_close(sizes, torch.stack([numbered(n, 2) for n in range(LAYERS)]).float())
     with_zeros = found.keys.absmax.clone()
     with_zeros[:, 0, :4] = 0
     assert torch.equal(plot_absmax(with_zeros, "K"), with_zeros.float().flatten(1))

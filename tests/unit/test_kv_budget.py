@@ -4,11 +4,12 @@ import json
 
 import pytest
 
+from labutils.commands import history
+from labutils.commands.history import order
 from labutils.errors import LabError
-from labutils.kv_budget import KVShape, bytes_per_token, cache_bytes, setting, tokens_that_fit
+from labutils.kv_budget import SETTINGS, KVShape, bytes_per_token, tokens_that_fit
 
 INTERNLM2_7B = KVShape(layers=32, kv_heads=8, head_dim=128)
-GIB = 2**30
 
 
 @pytest.mark.parametrize(("policy", "kib"), [(0, 128), (8, 66), (4, 34)])
@@ -34,32 +35,15 @@ def test_memory_comes_in_whole_blocks():
     assert tokens_that_fit(12800, 100, block=128) == 128
 
 
-@pytest.mark.parametrize(
-    ("release", "default", "gib"),
-    [
-        ("0.0.14", 48, 48),  # a GiB each
-        ("0.1.0", 0.5, 40),
-        ("0.2.1", 0.5, 40),
-        ("0.2.2", 0.8, 52),
-        ("0.2.4", 0.8, 52),
-        ("0.9.2.post1", 0.8, 52),
-        ("0.18.0", 0.8, 52),
-    ],
-)
-def test_cache_max_entry_count_means_something_else_by_release(release, default, gib):
-    assert setting(release).default == default
-    assert cache_bytes(release, 80 * GIB, 15 * GIB, sequence=GIB) == pytest.approx(gib * GIB)
-
-
-def test_a_given_count_replaces_the_default():
-    assert cache_bytes("0.0.14", 80 * GIB, 15 * GIB, GIB, count=8) == 8 * GIB
-    assert cache_bytes("0.18.0", 80 * GIB, 16 * GIB, GIB, count=0.25) == 16 * GIB
-
-
-@pytest.mark.parametrize("release", ["0.99.0", "latest", "", "0.2"])
-def test_no_release_is_refused(release):
-    with pytest.raises(LabError, match="is no LMDeploy release from 0.0.13 to 0.18.0"):
-        setting(release)
+@pytest.mark.parametrize("command", ["chat turbomind", "serve api_server"])
+def test_the_defaults_are_those_that_command_lines_had(command):
+    rows = [row for row in history.ever(command) if row.name == "cache-max-entry-count"]
+    assert {float(row.default) for row in rows} == {0.5, 0.8}
+    for row in rows:
+        *_, meant = (each for each in SETTINGS if order(each.since) <= order(row.first))
+        assert float(row.default) == meant.default
+        later = [each for each in SETTINGS if order(each.since) > order(meant.since)]
+        assert not later or history.after(row.last) == later[0].since
 
 
 @pytest.mark.parametrize(

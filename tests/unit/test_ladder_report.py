@@ -13,9 +13,7 @@ from labutils.ladder.decide import decide
 from labutils.ladder.decision import Thresholds
 from labutils.ladder.pareto import Point, front, plot
 from labutils.ladder.report import interval, render, shown, write
-from labutils.ladder.report_words import WORDS
 from labutils.ladder.results import Figure
-from labutils.ladder.sentences import SENTENCES
 from labutils.ladder.summary import summarise
 
 HOSTILE = '<script>alert(1)</script> & "quoted" {{ 7 * 7 }} 香蕉'
@@ -164,9 +162,3 @@ def test_the_front_holds_what_no_other_beats():
 
 def test_a_plot_does_without_intervals_limit_and_choice():
     assert plot([Point("baseline", 1, 1)], "x", True).startswith("<?xml")
-
-
-def test_every_word_is_there_in_both_languages():
-    for key, (english, chinese) in [*WORDS.items(), *SENTENCES.items()]:
-        assert english and chinese, key
-        assert set(re.findall(r"{\w+}", english)) == set(re.findall(r"{\w+}", chinese)), key
