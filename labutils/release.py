@@ -30,17 +30,18 @@ TO_DO = "# YOUR CODE HERE"
 TEXT_STUB = "YOUR ANSWER HERE"
 STUB = f"{TO_DO}\nraise NotImplementedError()"
 MARK = "release.txt"
-"""Lies in a release, so that only a release is ever replaced by one."""
+"""Lies in a release and says which notebooks are in it, as `sha256sum` does: only a release in
+which nobody has worked is ever replaced by one."""
 
 
 def release(folder: Path = RELEASE, root: Path = NOTEBOOKS) -> list[Path]:
     """Write the student edition of all lessons, both languages, in place of an older one.
 
     Raises:
-        LabError: a region is not closed or not marked, or the folder holds something else.
+        LabError: a region is not closed or not marked, or the folder holds something else, such as
+            a student's answers.
     """
-    if folder.exists() and not (folder / MARK).is_file():
-        raise LabError(f"{folder} is no release: name a new folder.")
+    _refuse_to_replace(folder)
     made = {
         Path(edition, f"{stem}.ipynb"): student_copy(
             notebooks.read(root / edition / f"{stem}.ipynb"), f"{edition}/{stem}.ipynb"
@@ -55,11 +56,30 @@ def release(folder: Path = RELEASE, root: Path = NOTEBOOKS) -> list[Path]:
             notebooks.write(notebook, new / path)
         for beside in (*root.glob("*/figures"), *root.glob("*/guides")):
             shutil.copytree(beside, new / beside.relative_to(root))
-        (new / MARK).write_text("Made by lab notebooks release; the next one replaces it.\n")
+        hashes = [f"{_hash(new / path)}  {path}\n" for path in made]
+        (new / MARK).write_text("".join(hashes))
         if folder.exists():
             os.replace(folder, Path(private) / "old")
         os.replace(new, folder)
     return [folder / path for path in made]
+
+
+def _refuse_to_replace(folder: Path) -> None:
+    if not folder.exists():
+        return
+    if not (folder / MARK).is_file():
+        raise LabError(f"{folder} is no release: name a new folder.")
+    for line in (folder / MARK).read_text("utf-8").splitlines():
+        known, _, name = line.partition("  ")
+        if (folder / name).is_file() and _hash(folder / name) != known:
+            raise LabError(
+                f"{folder / name} has been worked in since it was written: name a new folder with "
+                "--out, and this one stays as it is."
+            )
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def student_copy(notebook: NotebookNode, name: str = "the notebook") -> NotebookNode:

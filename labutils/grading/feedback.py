@@ -17,7 +17,7 @@ PAGE = """<!doctype html>
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
 <title>{student}</title>
 <style>
-body {{ font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 50rem }}
+body {{ font: 16px/1.5 system-ui, sans-serif; margin: auto; max-width: 50rem; padding: 1rem }}
 table {{ border-collapse: collapse; width: 100% }}
 th, td {{ border-bottom: 1px solid #ccc; padding: .3rem .6rem; text-align: left }}
 td:nth-child(2) {{ white-space: nowrap }}
@@ -45,12 +45,13 @@ def page(student: str, graded: Sequence[Marks]) -> str:
 
 def _lesson(marks: Marks) -> str:
     most = sum(mark.max_points for mark in marks.marks)
-    notes = "".join(f"<p>{html.escape(note)}.</p>" for note in marks.notes)
+    heading = f"<h2>{html.escape(marks.lesson)}: {marks.score:g} of {most:g}</h2>"
+    notes = "".join(f"<p>{html.escape(note[:1].upper() + note[1:])}.</p>" for note in marks.notes)
+    if not marks.looked_at:
+        return heading + notes
     rows = "".join(map(_mark, marks.marks))
-    return (
-        f"<h2>{html.escape(marks.lesson)}: {marks.score:g} of {most:g}</h2>{notes}"
-        f"<table><tr><th>Exercise</th><th>Points</th><th>Why</th></tr>{rows}</table>"
-    )
+    head = "<tr><th>Exercise</th><th>Points</th><th>Why</th></tr>"
+    return f"{heading}{notes}<table>{head}{rows}</table>"
 
 
 def _mark(mark: Mark) -> str:

@@ -34,7 +34,7 @@ def grade(
     """Grade every submission below `folder`; write the gradebook and the feedback.
 
     Args:
-        out: the csv file.
+        out: the csv file; scores and penalties that were changed in it by hand are kept.
         release: what was handed out; None for what `lab notebooks release` would write now.
         jobs: submissions marked at the same time.
         trusted: run students' code without isolating it.
@@ -42,10 +42,12 @@ def grade(
         say: receives lines about what is going on.
 
     Raises:
-        LabError: no submissions, they cannot be isolated, or a lesson cannot be graded here.
+        LabError: no submissions, they cannot be isolated, a lesson cannot be graded here, or `out`
+            is something other than a gradebook.
     """
     if not trusted:
         sandbox.require()
+    kept = gradebook.changes(out)
     students = [each.name for each in submissions.students(folder)]
     found, remarks = submissions.find(folder, notebooks.lessons(root=root))
     odd = results_check.check(folder)
@@ -64,9 +66,13 @@ def grade(
         handed_in = [each for each in found if each.lesson == stem]
         exam = lesson.read(stem, root, release)
         marked = _mark(exam, handed_in, asked | {"lesson": stem})
-        say(f"{stem}: {len(marked)} submissions")
+        say(f"{stem}: {len(marked)} submission{'s' * (len(marked) != 1)}")
         graded += marked + _absent(exam, set(students) - {each.student for each in handed_in})
-    gradebook.write(out, graded, odd)
+    gradebook.write(out, graded, odd, kept)
+    for each in graded:
+        if change := kept.get((each.lesson, each.student)):
+            score = f"{change.of(each.score):g}, as changed by hand"
+            say(f"{each.lesson}, {each.student}: {score}; the tests give {each.score:g}")
     if feedback_folder:
         feedback.write(feedback_folder, students, graded)
     return graded

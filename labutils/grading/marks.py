@@ -34,6 +34,11 @@ class Marks:
         return sum(mark.points for mark in self.marks)
 
     @property
+    def looked_at(self) -> bool:
+        """Whether there was work to judge: each mark has points then, or says why not."""
+        return any(mark.points or mark.comment for mark in self.marks)
+
+    @property
     def reason(self) -> str:
         """Why points are missing and what else is to be known, in one line; '' if nothing."""
         missing = [f"{mark.grade_id}: {mark.comment}" for mark in self.marks if mark.comment]

@@ -1,8 +1,9 @@
 """Results of the ladder that students handed in: what does not fit together, or fits too well.
 
 Each remark is a reason to look, never a proof: two students may share a machine, and a busy one
-measures oddly. Looked at are the files that `lab ladder run` leaves for each rung
-(`labutils.ladder.results`); other JSON files are passed over.
+measures oddly. Looked at are what `lab ladder run` leaves: `summary.json`, which lesson 07 has
+students hand in, and the file of each rung. Other JSON files are passed over. They are compared
+with each other and with the runs that come with the course.
 """
 
 import math
@@ -19,6 +20,10 @@ from labutils.grading import submissions
 if TYPE_CHECKING:
     from labutils.ladder.items import Item
     from labutils.ladder.results import Result
+    from labutils.ladder.summary import Entry
+
+    Tried = Result | Entry
+    """A rung, from its own file or from a summary."""
 
 LARGEST = 4 * 2**20
 MOST_FILES = 100
@@ -27,41 +32,63 @@ SAME = 1e-3
 ENOUGH = 4
 """Times to compare; fewer may agree by chance."""
 REPLY = 2000
+AGREE = "suspicious: the measured times of {} agree with {} to a thousandth"
 
 
 def check(folder: Path) -> dict[str, list[str]]:
     """Remarks on each student's results, by student; who has none is not in it."""
-    found: dict[str, list[Result]] = {}
+    found: dict[str, list[Tried]] = {}
     odd: defaultdict[str, list[str]] = defaultdict(list)
     for student in submissions.students(folder):
-        found[student.name], damaged = _read_all(student)
+        found[student.name], damaged = _read_all(submissions.files(student, ".json"))
         odd[student.name] += damaged
         for result in found[student.name]:
             odd[student.name] += inconsistencies(result)
         odd[student.name] += _repeated(found[student.name])
-    times = {name: {each.name: _times(each) for each in found[name]} for name in found}
+    times = {name: _times_by_rung(found[name]) for name in found}
     for one, other in combinations(times, 2):
         for name in _copied(times[one], times[other]):
-            said = "suspicious: the measured times of {} agree with those of {} to a thousandth"
-            odd[one].append(said.format(name, other))
-            odd[other].append(said.format(name, one))
-    return {student: remarks for student, remarks in odd.items() if remarks}
+            odd[one].append(AGREE.format(name, f"those of {other}"))
+            odd[other].append(AGREE.format(name, f"those of {one}"))
+    for one in times:
+        for known, theirs in _runs_of_the_course().items() if times[one] else ():
+            names = _copied(times[one], theirs)
+            odd[one] += [AGREE.format(name, f"the course's {known}") for name in names]
+    return {student: list(dict.fromkeys(said)) for student, said in odd.items() if said}
 
 
-def _read_all(student: Path) -> tuple[list["Result"], list[str]]:
-    results, damaged = [], []
-    for path in submissions.files(student, ".json")[:MOST_FILES]:
+def _read_all(paths: Sequence[Path]) -> tuple[list["Tried"], list[str]]:
+    """The rungs in these files, and remarks on damaged ones."""
+    tried: list[Tried] = []
+    damaged = []
+    for path in paths[:MOST_FILES]:
         try:
-            if path.stat().st_size <= LARGEST and b"lmdeploy-lab ladder rung" in path.read_bytes():
-                from labutils.ladder.results import read
+            text = path.read_bytes() if path.stat().st_size <= LARGEST else b""
+            if b"lmdeploy-lab ladder rung" in text:
+                from labutils.ladder import results
 
-                results.append(read(path))
+                tried.append(results.read(path))
+            elif b"lmdeploy-lab ladder summary" in text:
+                from labutils.ladder import summary
+
+                tried += summary.read(path).rungs
         except (LabError, RecursionError, MemoryError):
-            damaged.append(f"suspicious: {path.name} is no whole result of a rung")
-    return results, damaged
+            damaged.append(f"suspicious: {path.name} is no whole result of lab ladder run")
+    return tried, damaged
 
 
-def inconsistencies(result: "Result") -> Iterator[str]:
+@cache
+def _runs_of_the_course() -> dict[str, dict[str, list[float]]]:
+    """Times of the runs that come with the course, by the file's place in `data`."""
+    from labutils.paths import DATA
+
+    paths = sorted([*DATA.glob("ladder/*.json"), *DATA.glob("results/*/ladder-*/summary.json")])
+    return {
+        f"data/{path.relative_to(DATA)}": _times_by_rung(_read_all([path])[0]) for path in paths
+    }
+
+
+def inconsistencies(result: "Tried") -> Iterator[str]:
     """What in one rung's result cannot be, or hardly."""
     about = f"suspicious: in {result.name} "
     for speed in result.speed:
@@ -78,20 +105,28 @@ def inconsistencies(result: "Result") -> Iterator[str]:
         yield f"{about}{len(wrong)} answers are marked against their checker, {wrong[0]!r} first"
 
 
-def _misjudged(result: "Result") -> list[str]:
+def _misjudged(result: "Tried") -> list[str]:
     """Answers to the course's own items whose verdict is not the checker's."""
     from labutils.ladder import items
 
     own = _own_items()
-    answers = result.quality.answers if result.quality else ()
     return [
-        answer.id
-        for answer in answers
-        if (item := own.get(answer.id))
-        and item.question == answer.question
-        and len(answer.reply) <= REPLY
-        and items.is_right(item, answer.reply) != answer.right
+        name
+        for name, question, reply, right in _verdicts(result)
+        if (item := own.get(name))
+        and item.question == question
+        and len(reply) <= REPLY
+        and items.is_right(item, reply) != right
     ]
+
+
+def _verdicts(result: "Tried") -> Iterator[tuple[str, str, str, bool]]:
+    """Item, question, reply and whether it counts as right; a summary keeps the flips alone."""
+    for each in getattr(result.quality, "answers", ()):
+        yield each.id, each.question, each.reply, each.right
+    for each in getattr(result.quality, "flips", ()):
+        yield each.id, each.question, each.baseline_reply, not each.right
+        yield each.id, each.question, each.reply, each.right
 
 
 @cache
@@ -105,7 +140,7 @@ def _own_items() -> dict[str, "Item"]:
     }
 
 
-def _repeated(results: Sequence["Result"]) -> Iterator[str]:
+def _repeated(results: Sequence["Tried"]) -> Iterator[str]:
     """Rungs of one student with the same times."""
     for one, other in combinations(results, 2):
         if one.name != other.name and _agree(_times(one), _times(other)):
@@ -122,7 +157,11 @@ def _agree(one: Sequence[float], other: Sequence[float]) -> bool:
     return len(ratios) >= ENOUGH and max(ratios) < min(ratios) * (1 + SAME)
 
 
-def _times(result: "Result") -> list[float]:
+def _times_by_rung(results: Sequence["Tried"]) -> dict[str, list[float]]:
+    return {each.name: _times(each) for each in results}
+
+
+def _times(result: "Tried") -> list[float]:
     """Every measured time and speed, times as rates, so that one factor stays one factor."""
     rates = []
     for speed in result.speed:

@@ -1,6 +1,8 @@
 """The parts of grading that run no student's code."""
 
+import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,9 +24,9 @@ from labutils.grading import (
     submissions,
 )
 from labutils.grading.marks import Mark, Marks
-from labutils.ladder import results
+from labutils.ladder import results, summary
 from labutils.ladder.results import Answer
-from labutils.paths import NOTEBOOKS
+from labutils.paths import DATA, NOTEBOOKS
 
 LESSON = """
 import json
@@ -190,6 +192,36 @@ def test_copied_and_scaled_results_are_suspicious_for_both(tmp_path, factor):
     assert all(each.startswith("suspicious: ") for remarks in found.values() for each in remarks)
 
 
+def test_summaries_are_looked_at_like_the_files_of_rungs(tmp_path):
+    for name in ("ann", "bob", "cy"):
+        handed_in = ladder_results.summary(baseline=at(23.0, name="baseline"))
+        if name != "cy":
+            handed_in = ladder_results.summary()
+        (tmp_path / name / "mine").mkdir(parents=True)
+        summary.write(tmp_path / name / "mine" / "summary.json", handed_in)
+    found = results_check.check(tmp_path)
+    assert any("baseline agree with those of bob" in each for each in found["ann"])
+    assert not any("baseline agree" in each for each in found["cy"])
+
+
+def test_a_run_of_the_course_is_nobodys_own(tmp_path):
+    (tmp_path / "ann").mkdir()
+    shutil.copy(DATA / "ladder" / "smollm2-135m.json", tmp_path / "ann" / "summary.json")
+    (remark, *_) = results_check.check(tmp_path)["ann"]
+    assert "the course's data/ladder/smollm2-135m.json" in remark
+
+
+def test_flips_of_a_summary_are_judged_again(tmp_path):
+    claimed = json.loads((DATA / "ladder" / "smollm2-135m.json").read_text("utf-8"))
+    entry = next(each for each in claimed["rungs"] if each["quality"]["flips"])
+    entry["quality"]["flips"][0]["right"] ^= True
+    (tmp_path / "summary.json").write_text(json.dumps(claimed), "utf-8")
+    changed = summary.read(tmp_path / "summary.json").entry(entry["name"])
+    own = summary.read(DATA / "ladder" / "smollm2-135m.json").entry(entry["name"])
+    assert list(results_check.inconsistencies(own)) == []
+    assert "against their checker" in next(results_check.inconsistencies(changed))
+
+
 def test_figures_that_contradict_each_other_are_suspicious():
     good = at(20.0)
     assert list(results_check.inconsistencies(good)) == []
@@ -219,7 +251,7 @@ def test_results_that_are_none(tmp_path):
     (tmp_path / "ann" / "notes.json").write_text("{}")
     (tmp_path / "ann" / "cut.json").write_text('{"format": "lmdeploy-lab ladder rung 1", ')
     assert results_check.check(tmp_path) == {
-        "ann": ["suspicious: cut.json is no whole result of a rung"]
+        "ann": ["suspicious: cut.json is no whole result of lab ladder run"]
     }
 
 
@@ -291,3 +323,63 @@ def test_gradebook_and_feedback_hold_text_as_text(tmp_path):
     assert lines[2].startswith("ladder results,,,bob,") and lines[2].endswith("suspicious: x")
     page = feedback.page("<ann>", graded)
     assert "&lt;script&gt;" in page and "<script>" not in page and "<ann>" not in page
+
+
+def test_feedback_calls_nothing_right_that_was_not_looked_at():
+    tests = (Mark("one-test", 0.0, 2.0), Mark("two-test", 0.0, 3.0))
+    page = feedback.page("ann", [Marks("ann", "03_local_chat", tests, ("not handed in",))])
+    assert "0 of 5" in page and "Not handed in." in page and "right" not in page
+    wrong = (Mark("one-test", 0.0, 2.0, "not attempted"), Mark("two-test", 3.0, 3.0))
+    page = feedback.page("ann", [Marks("ann", "03_local_chat", wrong)])
+    assert page.count("<td>right</td>") == 1 and "<td>not attempted</td>" in page
+
+
+def row(path):
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        return next(csv.DictReader(file))
+
+
+def graded(points):
+    return [
+        Marks("李雷", "03_local_chat", (Mark("one-test", points, 5.0, "" if points else "no"),))
+    ]
+
+
+def edited(path, **cells):
+    """The gradebook as a spreadsheet saves it, with a byte order mark, after these changes."""
+    fields = row(path) | cells
+    with path.open("w", newline="", encoding="utf-8-sig") as file:
+        table = csv.DictWriter(file, fields)
+        table.writeheader()
+        table.writerow(fields)
+
+
+@pytest.mark.parametrize(
+    ("cells", "first", "again"),
+    [
+        ({}, 3.0, 5.0),
+        ({"score": "4.5"}, 4.5, 4.5),
+        ({"score": "0"}, 0.0, 0.0),
+        ({"score": ""}, 3.0, 5.0),
+        ({"late_submission_penalty": "1"}, 2.0, 4.0),
+        ({"late_submission_penalty": "1", "score": "2"}, 2.0, 4.0),
+        ({"late_submission_penalty": "1", "score": "4"}, 4.0, 4.0),
+    ],
+)
+def test_marks_changed_by_hand_stay_when_graded_again(tmp_path, cells, first, again):
+    path = tmp_path / "book.csv"
+    gradebook.write(path, graded(3.0), {})
+    edited(path, **cells)
+    for points, score in ((3.0, first), (5.0, again)):
+        gradebook.write(path, graded(points), {}, gradebook.changes(path))
+        assert (float(row(path)["raw_score"]), float(row(path)["score"])) == (points, score)
+
+
+@pytest.mark.parametrize(
+    "text", ["name;mark\nann;5\n", "assignment,score\n03,x\n", "assignment\n李雷"]
+)
+def test_a_file_that_is_no_gradebook_is_not_replaced(tmp_path, text):
+    path = tmp_path / "book.csv"
+    path.write_bytes(text.encode("gbk"))
+    with pytest.raises(LabError, match="no gradebook"):
+        gradebook.changes(path)

@@ -93,7 +93,7 @@ def course(tmp_path):
 def test_a_release_replaces_the_last_one_whole(course, tmp_path):
     out = tmp_path / "out"
     assert len(release.release(out, course)) == 2
-    (out / "en" / "00_one.ipynb").write_text("mine")
+    notebooks.write(new_notebook(cells=[new_markdown_cell("new")]), course / "en" / "00_one.ipynb")
     release.release(out, course)
     made = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
     assert made == {
@@ -102,7 +102,7 @@ def test_a_release_replaces_the_last_one_whole(course, tmp_path):
         *(f"{edition}/figures/a.svg" for edition in ("en", "zh")),
         *(f"{edition}/guides/a.md" for edition in ("en", "zh")),
     }
-    assert json.loads((out / "en" / "00_one.ipynb").read_text())["cells"]
+    assert json.loads((out / "en" / "00_one.ipynb").read_text())["cells"][0]["source"] == ["new"]
     assert sorted(each.name for each in tmp_path.iterdir()) == ["notebooks", "out"]
 
 
@@ -114,6 +114,15 @@ def test_a_broken_lesson_leaves_the_last_release_as_it_was(course, tmp_path):
     with pytest.raises(LabError):
         release.release(tmp_path / "out", course)
     assert (tmp_path / "out" / "en" / "00_one.ipynb").read_text() == before
+
+
+def test_answers_are_never_replaced(course, tmp_path):
+    release.release(tmp_path / "out", course)
+    mine = tmp_path / "out" / "zh" / "00_one.ipynb"
+    mine.write_text(mine.read_text().replace("# YOUR CODE HERE", "return 2 * x"))
+    with pytest.raises(LabError, match="zh/00_one.ipynb has been worked in"):
+        release.release(tmp_path / "out", course)
+    assert "return 2 * x" in mine.read_text()
 
 
 def test_another_folder_is_left_alone(course, tmp_path):
