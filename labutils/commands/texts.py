@@ -245,7 +245,7 @@ TEXTS = {
     ),
     "awq": (
         "Up to 0.1.0 it needed lite calibrate before; since 0.2.0 it calibrates itself.",
-        "直到 0.1.0，要先运行 lite calibrate；从 0.2.0 起它自己完成校准。",
+        "0.1.0 及以前要先运行 lite calibrate；从 0.2.0 起它自己完成校准。",
     ),
     "kv_qparams": (
         "Releases 0.4.0 to 0.5.3 still parse it, but the engine ignores what it writes.",
@@ -270,17 +270,17 @@ TEXTS = {
     "served name": (
         "Up to 0.5.3 --model-name also chose the chat template; now it is only the name that "
         "clients use.",
-        "直到 0.5.3，--model-name 还会选择对话模板；现在它只是客户端使用的模型名称。",
+        "0.5.3 及以前，--model-name 还会选择对话模板；现在它只是客户端使用的模型名称。",
     ),
     "cache": (
         "--cache-max-entry-count was a share of the total GPU memory up to 0.2.1; since 0.2.2 it "
         "is one of the free memory.",
-        "--cache-max-entry-count 直到 0.2.1 是占全部显存的比例；从 0.2.2 起是占空闲显存的比例。",
+        "--cache-max-entry-count 在 0.2.1 及以前是全部显存的比例；从 0.2.2 起是空闲显存的比例。",
     ),
     "trust": (
         "Up to 0.5.3 --trust-remote-code of chat switched the trust off, which was on by default; "
         "since 0.13.0 it switches it on.",
-        "直到 0.5.3，chat 的 --trust-remote-code 是关闭信任（当时默认信任）；从 0.13.0 起它是"
+        "0.5.3 及以前，chat 的 --trust-remote-code 是关闭信任（当时默认信任）；从 0.13.0 起它是"
         "打开信任。",
     ),
 }
