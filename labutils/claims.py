@@ -13,8 +13,8 @@ from labutils.measured import figure, markdown, read
 from labutils.paths import DATA
 
 HEADS = {
-    "en": ("the source says", "published", "measured for this course", "verdict"),
-    "zh": ("原文的说法", "公开发表", "本课程实测", "结论"),
+    "en": ("the tutorial says", "published", "measured for this course", "verdict"),
+    "zh": ("原教程的说法", "公开发表", "本课程实测", "结论"),
 }
 MARKS = {"en": ("“{}” ({})", "{} ({})"), "zh": ("“{}”（{}）", "{}（{}）")}
 

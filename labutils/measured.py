@@ -109,7 +109,7 @@ def tensor_parallel(language: str) -> str:
         "en": ("decode, tokens/s", "1 GPU", "2 GPUs", "ratio"),
         "zh": ("解码，词元/秒", "1 张 GPU", "2 张 GPU", "比值"),
     }
-    name = {"en": "batch {}, prompts of {:,} tokens", "zh": "批量 {}，提示词 {:,} 词元"}[language]
+    name = {"en": "batch {}, prompts of {:,} tokens", "zh": "批大小 {}，提示词 {:,} 词元"}[language]
     rows = []
     for batch, prompt in ((1, 128), (16, 128), (64, 128), (256, 128), (64, 2400)):
         load = f"loads[batch={batch},prompt_tokens={prompt}].decode_tok_s"
