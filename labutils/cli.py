@@ -193,11 +193,7 @@ def _add_notebooks(commands: argparse._SubParsersAction) -> None:
     run.add_argument("--device", choices=("cpu", "gpu"), help="where; none takes a GPU if it can")
     run.add_argument("--record", help="JSON file for each lesson's time and peak GPU memory")
     run.set_defaults(run=_notebooks_run)
-    sync = _add(
-        actions,
-        "sync",
-        "Copy code and outputs from the English to the Chinese edition.",
-    )
+    sync = _add(actions, "sync", "Copy code and outputs from the English to the Chinese edition.")
     sync.set_defaults(run=_notebooks_sync)
     check = _add(actions, "check", "Report drift between editions and broken notebook rules.")
     check.add_argument("--json", action="store_true", help="print JSON")
@@ -274,7 +270,7 @@ def _grade(args: argparse.Namespace) -> None:
 
 
 def _add_bench(commands: argparse._SubParsersAction) -> None:
-    from labutils import gpu_commands
+    from labutils.gpu import commands as gpu
 
     bench = _add(commands, "bench", "Decode and prefill speed beside Hugging Face generate.")
     bench.add_argument("--model", default=None, help="registry name or folder")
@@ -282,32 +278,18 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
     bench.add_argument("--prompt", type=int, default=512, help="prompt tokens (default 512)")
     bench.add_argument("--decode", type=int, default=48, help="decoded tokens (default 48)")
     bench.add_argument("--repeats", type=int, default=3, help="paired runs (default 3)")
-    bench.add_argument(
-        "--kv",
-        nargs="+",
-        choices=gpu_commands.FORMATS,
-        default=["none"],
-        help="KV cache format",
-    )
+    kv = {"choices": gpu.FORMATS, "default": ["none"], "help": "KV cache format"}
+    bench.add_argument("--kv", nargs="+", **kv)
     bench.add_argument("--quantized", help="folder of the same model in W4A16, timed as well")
     bench.add_argument("--json", action="store_true", help="print JSON only")
     bench.set_defaults(run=_bench)
-    _add_gpu_benches(bench.add_subparsers(metavar="gpu|pair"))
+    gpu.add(bench.add_subparsers(metavar="gpu|pair"))
 
 
 def _bench(args: argparse.Namespace) -> None:
     from labutils import bench
 
     bench.main(args)
-
-
-def _add_gpu_benches(kinds: argparse._SubParsersAction) -> None:
-    from labutils import gpu_commands
-
-    about = "Memory and speed on a GPU by weights, KV cache and batch."
-    gpu_commands.add_bench(_add(kinds, "gpu", about))
-    about = "Two GPUs: a server on each, or one on both; how fast?"
-    gpu_commands.add_pair(_add(kinds, "pair", about))
 
 
 # --- lab ladder -------------------------------------------------------------------------------

@@ -23,10 +23,10 @@ from nbformat import NotebookNode
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from labutils import gpu_memory
 from labutils.bootstrap import write_atomically
 from labutils.errors import LabError
 from labutils.execution import count_cells, execute
+from labutils.gpu import memory as gpu_memory
 from labutils.models import DEFAULT, model_path
 from labutils.notebooks import ENGLISH, lessons, normalize, read, sync, write
 from labutils.paths import BUILD, NOTEBOOKS

@@ -4,7 +4,8 @@ import argparse
 
 import pytest
 
-from labutils import cli, gpu_commands
+from labutils import cli
+from labutils.gpu import commands as benches
 
 
 def commands(parser: argparse.ArgumentParser) -> set[str]:
@@ -21,7 +22,7 @@ def test_bench_takes_its_own_options_with_and_without_gpu():
     plain = cli.parser().parse_args(["bench", "--json", "--batch", "1"])
     assert (plain.json, plain.batch, plain.prompt, plain.run) == (True, [1], 512, cli._bench)
     gpu = cli.parser().parse_args(["bench", "gpu", "--model", "m"])
-    assert (gpu.batch, gpu.prompt, gpu.run) == ([1, 16, 64, 256], 128, gpu_commands._bench)
+    assert (gpu.batch, gpu.prompt, gpu.run) == ([1, 16, 64, 256], 128, benches._bench)
 
 
 def test_what_bench_does_not_know_is_refused(capsys):

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from tiny import RANDOM
 
-from labutils import cli, gpu_bench, gpu_pair, model_path, provenance
+from labutils import cli, model_path, provenance
 from labutils.errors import LabError
-from labutils.gpu_trace import summary, union
+from labutils.gpu import bench, pair
+from labutils.gpu.trace import summary, union
 from labutils.paths import DATA
 from labutils.random_model import make_random
 
@@ -66,13 +67,13 @@ def test_shares_of_the_limits(tmp_path):
     load = {"batch": 4, "prompt_tokens": 100, "new_tokens": 50}
     load |= {"decode_tok_s": 10.0, "prefill_tok_s": 20.0}
     limits = {"copy_bandwidth": {"rate": 1e9}, "matrix_rate": {"rate": 1e12}}
-    found = gpu_bench.shares(load, folder, 8, limits)
-    moved = gpu_bench.weight_bytes(folder) - 2 * embedding + 4 * 125 * 2 * 2 * (128 + 4)
+    found = bench.shares(load, folder, 8, limits)
+    moved = bench.weight_bytes(folder) - 2 * embedding + 4 * 125 * 2 * 2 * (128 + 4)
     assert found["decode_limited_by"] == "memory"
     assert found["decode_limit_tok_s"] == pytest.approx(4 / (moved / 1e9), rel=1e-3)
     assert found["prefill_limit_tok_s"] == pytest.approx(1e12 / (2 * linear), rel=1e-3)
     slow = {"copy_bandwidth": {"rate": 1e15}, "matrix_rate": {"rate": 1e9}}
-    found = gpu_bench.shares(load, folder, 8, slow)
+    found = bench.shares(load, folder, 8, slow)
     assert found["decode_limited_by"] == "arithmetic"
     assert found["decode_limit_tok_s"] == pytest.approx(1e9 / (2 * (linear + embedding)), rel=0.01)
 
@@ -82,7 +83,7 @@ def test_two_gpus_share_the_time():
     folder = {"batch": 1, "prompt_tokens": 1, "new_tokens": 1}
     load = folder | {"decode_tok_s": 10.0, "prefill_tok_s": 20.0}
     limits = {"copy_bandwidth": {"rate": 1e9}, "matrix_rate": {"rate": 1e12}}
-    one, two = (gpu_bench.shares(load, model_path(), 0, limits, tp) for tp in (1, 2))
+    one, two = (bench.shares(load, model_path(), 0, limits, tp) for tp in (1, 2))
     for name in ("decode_limit_tok_s", "prefill_limit_tok_s"):
         assert two[name] == pytest.approx(2 * one[name], rel=1e-3)
 
@@ -90,14 +91,14 @@ def test_two_gpus_share_the_time():
 def test_a_run_names_what_is_not_the_default():
     run = {"folder": "m", "weights": "w4a16", "kv": "int8", "cap_gib": 8.0, "share": 0.5}
     run |= {"status": "failed", "message": "out of memory"}
-    assert list(gpu_bench.lines(run))[0] == "w4a16  KV int8  8 GiB    share 0.5 failed"
-    more = list(gpu_bench.lines(run | {"tp": 2, "prefill": 512}))
+    assert list(bench.lines(run))[0] == "w4a16  KV int8  8 GiB    share 0.5 failed"
+    more = list(bench.lines(run | {"tp": 2, "prefill": 512}))
     assert more[0] == "w4a16  KV int8  8 GiB    share 0.5 tp 2 prefill 512 failed"
 
 
 def test_something_has_to_be_measured():
     with pytest.raises(LabError, match="--w4a16"):
-        gpu_bench.main(cli.parser().parse_args(["bench", "gpu"]))
+        bench.main(cli.parser().parse_args(["bench", "gpu"]))
 
 
 def test_there_are_results():
@@ -120,19 +121,19 @@ def test_the_other_results_say_where_they_come_from_too(path: Path):
 
 def test_a_pair_of_gpus_needs_two():
     args = cli.parser().parse_args(["bench", "pair", "--model", "m", "--concurrency", "1", "8"])
-    assert gpu_pair.command_of(args) == "lab bench pair --model m --concurrency 1 8 --tokens 128"
+    assert pair.command_of(args) == "lab bench pair --model m --concurrency 1 8 --tokens 128"
     with pytest.raises(LabError, match="needs two GPUs"):
-        gpu_pair.main(args)
+        pair.main(args)
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
 def test_committed_results_say_where_they_come_from(path: Path):
     found = json.loads(path.read_text("utf-8"))
-    assert (found["format"], found["origin"]) == (gpu_bench.FORMAT, "measured")
+    assert (found["format"], found["origin"]) == (bench.FORMAT, "measured")
     for key in ("date", "command", "versions", "machine", "hashes", "seeds", "limits"):
         assert found[key], key
     assert found["machine"]["name"] and found["machine"]["driver_version"]
     assert path.parent.name == provenance.slug(found["machine"]["name"])
     assert not re.search(r'"/|[ =]/\w', path.read_text("utf-8")), "no path of a machine"
     for run in found["runs"]:
-        assert list(gpu_bench.lines(run))
+        assert list(bench.lines(run))

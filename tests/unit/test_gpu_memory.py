@@ -7,7 +7,8 @@ import time
 import nbformat
 import pytest
 
-from labutils import course, gpu_memory
+from labutils import course
+from labutils.gpu import memory
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def smi(tmp_path, monkeypatch):
     return put
 
 
-def wait_for(peak: gpu_memory.Peak, mib: int) -> None:
+def wait_for(peak: memory.Peak, mib: int) -> None:
     end = time.monotonic() + 10
     while peak.mib != mib and time.monotonic() < end:
         time.sleep(0.02)
@@ -34,7 +35,7 @@ def wait_for(peak: gpu_memory.Peak, mib: int) -> None:
 def test_the_largest_figure_counts_and_the_tool_ends(smi, monkeypatch):
     called = smi("4", "31931", "[N/A]", "", "120")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,0")
-    with gpu_memory.watch() as peak:
+    with memory.watch() as peak:
         wait_for(peak, 31931)
     assert peak.mib == 31931
     number, words = called.read_text().split(" ", 1)
@@ -44,7 +45,7 @@ def test_the_largest_figure_counts_and_the_tool_ends(smi, monkeypatch):
 
 def test_without_the_tool_there_is_no_figure(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with gpu_memory.watch() as peak:
+    with memory.watch() as peak:
         pass
     assert peak.mib is None
 

@@ -5,8 +5,15 @@ import argparse
 FORMATS = ("none", "int8", "int4")
 
 
-def add_bench(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `lab bench gpu`."""
+def add(kinds: argparse._SubParsersAction) -> None:
+    """Add both to the kinds of `lab bench`."""
+    about = "Memory and speed on a GPU by weights, KV cache and batch."
+    _add_bench(kinds.add_parser("gpu", help=about, description=about))
+    about = "Two GPUs: a server on each, or one on both; how fast?"
+    _add_pair(kinds.add_parser("pair", help=about, description=about))
+
+
+def _add_bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="registry name or folder, 16 bit")
     parser.add_argument("--w4a16", help="folder of a model of that shape in W4A16, as well")
     parser.add_argument("--kv", nargs="+", choices=FORMATS, default=["none"])
@@ -25,13 +32,12 @@ def add_bench(parser: argparse.ArgumentParser) -> None:
 
 
 def _bench(args: argparse.Namespace) -> None:
-    from labutils import gpu_bench
+    from labutils.gpu import bench
 
-    gpu_bench.main(args)
+    bench.main(args)
 
 
-def add_pair(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `lab bench pair`."""
+def _add_pair(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, help="registry name or folder")
     parser.add_argument("--concurrency", type=int, nargs="+", default=[1, 32, 128])
     parser.add_argument("--tokens", type=int, default=128, help="of each answer (default 128)")
@@ -40,6 +46,6 @@ def add_pair(parser: argparse.ArgumentParser) -> None:
 
 
 def _pair(args: argparse.Namespace) -> None:
-    from labutils import gpu_pair
+    from labutils.gpu import pair
 
-    gpu_pair.main(args)
+    pair.main(args)

@@ -2,7 +2,7 @@
 
     lab bench gpu --model RANDOM-7B --w4a16 RANDOM-7B-W4A16 --kv none int8 int4 --cap 8 24 40
 
-One engine after another, each in a process of its own (`gpu_worker`). An engine that does not fit
+One engine after another, each in a process of its own (`worker`). An engine that does not fit
 is a result, too, with its own last words. Speeds stand beside what the machine's measured memory
 bandwidth and matrix rate would allow at best. The JSON file says where the figures come from and
 is written again after each engine, so that an interrupted run keeps what it has.
@@ -29,7 +29,7 @@ from labutils.bench import KV
 from labutils.bootstrap import write_atomically
 from labutils.errors import LabError
 from labutils.folders import linear_weights, read_config
-from labutils.gpu_worker import Work
+from labutils.gpu.worker import Work
 from labutils.kv_budget import KVShape, bytes_per_token, tokens_that_fit
 from labutils.limits import step_seconds
 from labutils.models import model_path
@@ -141,7 +141,7 @@ def _worker(work: Work) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         asked, found = Path(folder) / "work.json", Path(folder) / "found.json"
         asked.write_text(json.dumps(asdict(work)), "utf-8")
-        command = [sys.executable, "-m", "labutils.gpu_worker", str(asked), str(found)]
+        command = [sys.executable, "-m", "labutils.gpu.worker", str(asked), str(found)]
         try:
             done = subprocess.run(
                 command,
