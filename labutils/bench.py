@@ -203,7 +203,7 @@ def _lmdeploy(connection: Connection, model: str, prompt: int, quant_policy: int
     from lmdeploy import pipeline
 
     from labutils.device import engine_config
-    from labutils.gpu_worker import Bench
+    from labutils.gpu.worker import Bench
 
     sys.stdout = sys.stderr  # the parent's standard output is for figures only
     config = engine_config(session_len=prompt + 512, max_batch_size=32, quant_policy=quant_policy)
