@@ -11,7 +11,7 @@ HOSTILE = '<script>document.title = "run"</script><img src="http://127.0.0.1:9/x
 REPLIES = tuple(replace(a, reply=HOSTILE + "x" * 500) for a in shifted(lost=3, gained=2))
 
 
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("width", [390, 800, 1280])
 def test_the_report_fits_the_screen_and_stays_by_itself(page, tmp_path, width):
     report.write(tmp_path / "report.html", summary(baseline=answers(), w4a16_kv_int4=REPLIES))
     page.set_viewport_size({"width": width, "height": 900})
