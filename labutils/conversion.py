@@ -26,6 +26,8 @@ from types import MappingProxyType
 
 import torch
 
+from labutils import internlm2
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -128,17 +130,9 @@ def export(llama: Mapping[str, torch.Tensor], shape: Shape) -> Iterator[tuple[st
         yield name, whole.chunk(shape.tp, axis)[where.rank].contiguous()
 
 
-HF_NAMES = {
-    "embed": "model.embed_tokens",
-    "norm": "model.norm",
-    "output": "lm_head",
-    "attention_norm": "input_layernorm",
-    "ffn_norm": "post_attention_layernorm",
-    "attention.wo": "self_attn.o_proj",
-    "feed_forward.w1": "mlp.gate_proj",
-    "feed_forward.w2": "mlp.down_proj",
-    "feed_forward.w3": "mlp.up_proj",
-}
+HF_NAMES = {ours: theirs for theirs, ours in internlm2.NAMES.items()}
+HF_NAMES |= {"embed": "model.embed_tokens", "norm": "model.norm", "output": "lm_head"}
+"""Inside a layer TurboMind's names are InternLM2's."""
 
 
 def _hf_name(tensor: str) -> str:

@@ -159,6 +159,12 @@ def check_folder(folder: Path, hashes: bool = False) -> None:
     _check_weights(folder)
 
 
+def checked_config(folder: Path) -> dict[str, Any]:
+    """The config.json of a model folder that is whole; LabError as `check_folder`."""
+    check_folder(folder)
+    return read_config(folder)
+
+
 def _check_manifest(folder: Path, hashes: bool) -> None:
     """Compare the folder with the manifest that was written last when it was made."""
     listed = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]

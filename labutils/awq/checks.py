@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from labutils.awq.folder import checked_config, predicted_sizes, read_tensors
+from labutils.awq.folder import predicted_sizes, read_tensors
 from labutils.errors import LabError
-from labutils.folders import check_room, linear_layers
+from labutils.folders import check_room, checked_config, linear_layers
 
 GROUP_SIZES = (128, 64, 32)
 """What LMDeploy's engines take: TurboMind 128 only, the PyTorch engine (on a CPU) all three."""

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from labutils.awq.numbers import Quantized, unpack_weight
 from labutils.errors import LabError
-from labutils.folders import check_folder, linear_weights, read_config
+from labutils.folders import check_folder, checked_config, linear_weights
 
 PARTS = ("embeddings", "norms", "linear layers", "4-bit numbers", "scales", "zero points")
 """What `sizes` tells apart; the output layer counts as embeddings."""
@@ -89,12 +89,6 @@ def open_folder(path: str | Path) -> Folder:
     return folder
 
 
-def checked_config(path: Path) -> dict[str, Any]:
-    """A model folder's config.json; LabError if the folder is incomplete."""
-    check_folder(path)
-    return read_config(path)
-
-
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     """A model folder's tensors by name, mapped from its files."""
     tensors: dict[str, torch.Tensor] = {}
@@ -115,7 +109,7 @@ def sizes(path: str | Path) -> dict[str, int]:
         LabError: no model folder.
     """
     path = Path(path)
-    checked_config(path)
+    check_folder(path)
     counted = dict.fromkeys(PARTS, 0)
     for name, tensor in read_tensors(path).items():
         counted[_part(name, tensor)] += tensor.nbytes

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from labutils.errors import LabError
-from labutils.folders import check_folder, new_folder, read_config
+from labutils.folders import checked_config, new_folder, read_config
 from labutils.ladder import data
 from labutils.ladder.plan import Plan
 from labutils.ladder.task import Failure, Pipe, Progress, Task
@@ -101,8 +101,7 @@ def check_given(folder: Path, model: Path) -> None:
     Raises:
         LabError: what it is instead.
     """
-    check_folder(folder)
-    config, original = read_config(folder), read_config(model)
+    config, original = checked_config(folder), read_config(model)
     quantized = config.get("quantization_config") or {}
     if quantized.get("quant_method") != "awq" or quantized.get("bits") != 4:
         raise LabError(

@@ -8,7 +8,8 @@ import pytest
 import torch
 from transformers import LlamaConfig
 
-from labutils import LabError, awq, classic, classic_awq, internlm2, workspace
+from labutils import LabError, awq, classic, internlm2, workspace
+from labutils.classic import awq as classic_awq
 from labutils.conversion import deinterleave
 
 pytestmark = pytest.mark.skipif(bool(classic.why_not()), reason=classic.why_not())

@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
 from labutils import LabError, calibration, classic, corpus, hub, models
-from labutils.classic_models import old_form
+from labutils.classic.models import old_form
 from labutils.lite import lite
 
 SAMPLES, SEQLEN = 4, 128

@@ -5,7 +5,7 @@ import hashlib
 import pytest
 import torch
 
-from labutils import classic_awq
+from labutils.classic import awq
 
 
 def noise(name: str, count: int) -> torch.Tensor:
@@ -24,19 +24,19 @@ SCALES = (noise("scales", 2 * OUT).half() + 1).view(2, OUT) / 4096
     ("ours", "theirs"),
     [
         (
-            classic_awq.transpose_qk(W1, 128),
+            awq.transpose_qk(W1, 128),
             "2bad0ee5e1bdfbb6a1e3555ff25f9bac7b51c7237d5e77f249a5e5df00a97d6b",
         ),
         (
-            classic_awq.fuse(W1, W3),
+            awq.fuse(W1, W3),
             "aca27e10be994c356d9c7b229d3727e5ca346f1d629a2dc244d5c9ff16600b6c",
         ),
         (
-            classic_awq.fragments(W1),
+            awq.fragments(W1),
             "a1cef8090e88067e1627fc53e918f2a7ceb95c6d3b2f0e487f8414f2364e3fa0",
         ),
         (
-            classic_awq.scales_zeros(SCALES, QZEROS),
+            awq.scales_zeros(SCALES, QZEROS),
             "9a6221a75b391aad27e3b2187243f5ca918b816801a9fff7256e203b138ef9c9",
         ),
     ],
@@ -48,4 +48,4 @@ def test_what_the_compiled_library_of_024_makes_of_these_on_a_gpu(ours, theirs):
 
 
 def test_fragments_can_be_undone():
-    assert torch.equal(classic_awq.from_fragments(classic_awq.fragments(W1)), W1)
+    assert torch.equal(awq.from_fragments(awq.fragments(W1)), W1)

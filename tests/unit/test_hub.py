@@ -47,7 +47,7 @@ def test_another_text_is_not_taken_for_the_one_before(tmp_path, monkeypatch, nam
     ("path", "column"), [("allenai/c4", "text"), ("ptb_text_only", "sentence")]
 )
 def test_what_stands_in_for_it_under_0_2_4_reads_the_same(tmp_path, monkeypatch, path, column):
-    spec = importlib.util.spec_from_file_location("stand_in", classic.STAND_INS / "datasets.py")
+    spec = importlib.util.spec_from_file_location("stand_in", classic.run.STAND_INS / "datasets.py")
     stand_in = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(stand_in)
     monkeypatch.chdir(hub.hub_folder(tmp_path / "text", TEXTS))

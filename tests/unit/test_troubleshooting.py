@@ -38,7 +38,7 @@ def test_messages_of_the_course_lead_to_their_section(monkeypatch, tmp_path):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = said(free_port, "127.0.0.1", taken.getsockname()[1])
-    monkeypatch.setattr(classic, "PYTHON", "3.13")
+    monkeypatch.setattr(classic.run, "PYTHON", "3.13")
     messages = {
         "ports": port,
         "disk": said(folders.check_room, tmp_path / "m", 1e18, "it", "name another"),

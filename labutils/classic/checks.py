@@ -1,106 +1,27 @@
-"""The real LMDeploy 0.2.4, beside today's and apart from it.
+"""What LMDeploy 0.2.4 would do badly, or only after it has deleted something: refused before.
 
-`convert`, `kv_qparams` and `config.ini` are history since LMDeploy 0.6 and 0.10, but converted
-models and tutorials that use them are still around. Set-up installs 0.2.4, unmodified, with the
-few packages that must be as old as it is, into `.venv/classic`: a folder that only the processes
-started here see, before the environment's own packages (which lend it torch). On a machine without
-a GPU it runs through `labutils.classic_shim`, and `lite` reads its text through
-`labutils/classic_path/datasets.py`.
-
-0.2.4 has packages for Python 3.10 and 3.11 only.
+What it refuses itself, at once, is left to it.
 """
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from labutils import classic_models, programs
-from labutils.bootstrap import CLASSIC_PYTHONS, PYTHON
+from labutils.classic import models
 from labutils.commands import history, parse
 from labutils.errors import LabError
-from labutils.folders import check_folder, check_room, heads, read_config
+from labutils.folders import check_room, checked_config, heads
 from labutils.hub import check_line
-from labutils.paths import ROOT
 
 VERSION = "0.2.4"
-FOLDER = Path(sys.prefix) / "classic"
-STAND_INS = Path(__file__).parent / "classic_path"
-
-
-def why_not() -> str:
-    """Why 0.2.4 cannot run here, as one sentence; '' if it can."""
-    if PYTHON not in CLASSIC_PYTHONS:
-        return (
-            f"LMDeploy {VERSION} has packages for Python {' and '.join(CLASSIC_PYTHONS)} only: "
-            "make run PYTHON=python3.11 sets the course up with that."
-        )
-    if not (FOLDER / "lmdeploy" / "version.py").is_file():
-        return f"LMDeploy {VERSION} is not installed in {FOLDER}: run make run."
-    return ""
-
-
-def lmdeploy(*arguments: str, cwd: str | Path = ".", check: bool = True) -> str:
-    """Run a command of LMDeploy 0.2.4 to its end and return what it printed.
-
-    Args:
-        arguments: what follows `lmdeploy` on its command line.
-        cwd: the folder that it runs in.
-        check: whether to refuse what would go wrong, see `check_convert` and `check_lite`.
-
-    Raises:
-        LabError: 0.2.4 is not here, refuses, or fails; with its own last words.
-    """
-    command = _prepared(arguments, Path(cwd), check)
-    model = Path(cwd) / arguments[2] if arguments[:1] == ("lite",) and arguments[2:] else ""
-    return programs.run(
-        command,
-        name=f"lmdeploy {' '.join(arguments[:1])} of {VERSION}",
-        cwd=cwd,
-        env=environment(),
-        layers=programs.layers_of(model),
-    )
-
-
-def main(arguments: Sequence[str]) -> int:
-    """`lab classic lmdeploy …`: the same on a terminal; the exit code of 0.2.4."""
-    command = _prepared(arguments, Path.cwd(), check=True)
-    return subprocess.call(command, env=environment())
-
-
-def environment() -> dict[str, str]:
-    """The environment variables under which Python finds 0.2.4 and nothing goes to a hub."""
-    return os.environ | {
-        "PYTHONPATH": os.pathsep.join(map(str, (FOLDER, STAND_INS, ROOT))),
-        "PYTHONWARNINGS": "ignore",
-        "LMDEPLOY_CPU": "0",  # today's CPU device knows nothing of 0.2.4
-        "HF_HUB_OFFLINE": "1",
-        "TQDM_MININTERVAL": "5",
-    }
-
-
-def _prepared(arguments: Sequence[str], cwd: Path, check: bool) -> list[str]:
-    """The command to run; LabError if it cannot or should not run."""
-    if reason := why_not():
-        raise LabError(reason)
-    if check and arguments and arguments[0] == "convert":
-        check_convert(arguments[1:], cwd)
-    if check and arguments and arguments[0] == "lite":
-        check_lite(arguments, cwd)
-    return [sys.executable, "-m", "labutils.classic_shim", *arguments]
-
-
-# --- what would go wrong -------------------------------------------------------------------------
 
 
 def check_lite(arguments: Sequence[str], cwd: Path = Path()) -> None:
     """Refuse a `lite` command that would calibrate with the wrong model or without end.
 
     Args:
-        arguments: what follows `lmdeploy`. What 0.2.4 itself refuses at once is left to it.
+        arguments: what follows `lmdeploy`.
 
     Raises:
         LabError: a model that 0.2.4 would misread or cannot run, no GPU where it expects one, no
@@ -115,7 +36,7 @@ def check_lite(arguments: Sequence[str], cwd: Path = Path()) -> None:
     devices = [row for row in history.arguments(asked.command, VERSION) if row.name == "device"]
     default = json.loads(devices[0].default)
     device = asked.values.get("device", [default])[0]
-    classic_models.check_runs(cwd / asked.values["model"][0], device)
+    models.check_runs(cwd / asked.values["model"][0], device)
     check_line(arguments, VERSION, cwd)
 
 
@@ -123,7 +44,7 @@ def check_convert(arguments: Sequence[str], cwd: Path = Path()) -> None:
     """Refuse what 0.2.4's `convert` would do badly or only after it has deleted something.
 
     Args:
-        arguments: what follows `convert`. What 0.2.4 itself refuses at once is left to it.
+        arguments: what follows `convert`.
 
     Raises:
         LabError: an incomplete model, head_dim other than 128, no torch_dtype, no tokenizer, a
@@ -146,16 +67,15 @@ def check_convert(arguments: Sequence[str], cwd: Path = Path()) -> None:
     model, target = cwd / asked.model, cwd / asked.dst_path
     _check_model(model)
     if asked.model_format == "awq":
-        from labutils import classic_awq
+        from labutils.classic import awq
 
-        classic_awq.check(model, asked.group_size)
+        awq.check(model, asked.group_size)
     _check_tokenizer(model, asked.tokenizer_path and cwd / asked.tokenizer_path)
     _check_target(target, sum(f.stat().st_size for f in model.glob("*.safetensors")))
 
 
 def _check_model(model: Path) -> None:
-    check_folder(model)
-    config = read_config(model)
+    config = checked_config(model)
     if "torch_dtype" not in config:
         raise LabError(
             f'{model}/config.json has no "torch_dtype", by which LMDeploy {VERSION} chooses the '
@@ -172,7 +92,7 @@ def _check_model(model: Path) -> None:
             f"{model} has {count} heads and hidden size {config['hidden_size']}; LMDeploy "
             f"{VERSION} counts its heads as hidden size / 128 and would convert it into nonsense."
         )
-    classic_models.check_rope_theta(config, model)
+    models.check_rope_theta(config, model)
 
 
 def _check_tokenizer(model: Path, given: Path | None) -> None:

@@ -1,6 +1,6 @@
 """Runs inside the environment of LMDeploy 0.2.4: its own command line, on a machine without a GPU.
 
-    python -m labutils.classic_shim convert internlm2-chat-7b MODEL --dst-path WORKSPACE
+    python -m labutils.classic.shim convert internlm2-chat-7b MODEL --dst-path WORKSPACE
 
 No file of LMDeploy is changed. Two things that only a CUDA 11 machine has are replaced before it
 is imported; everything else, argument parser, readers, exporters, calibration, is LMDeploy's own.
@@ -11,7 +11,7 @@ import sys
 import types
 from pathlib import Path
 
-from labutils import classic_awq
+from labutils.classic import awq
 
 
 def refuse(name: str) -> None:
@@ -29,9 +29,9 @@ class _TurboMind(types.ModuleType):
     """
 
     TensorMap = Tensor = type("TensorMap", (), {})
-    transpose_qk_s4_k_m8 = staticmethod(classic_awq.transpose_qk_s4_k_m8)
-    fuse_w1_w3_s4_k_m8 = staticmethod(classic_awq.fuse_w1_w3_s4_k_m8)
-    convert_s4_k_m8 = staticmethod(classic_awq.convert_s4_k_m8)
+    transpose_qk_s4_k_m8 = staticmethod(awq.transpose_qk_s4_k_m8)
+    fuse_w1_w3_s4_k_m8 = staticmethod(awq.fuse_w1_w3_s4_k_m8)
+    convert_s4_k_m8 = staticmethod(awq.convert_s4_k_m8)
 
     def __getattr__(self, name: str) -> object:
         if name.startswith("__"):  # what the import system asks of any module

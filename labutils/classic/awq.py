@@ -1,7 +1,7 @@
 """How LMDeploy 0.2.4's `convert` arranges 4-bit weights, and the way back.
 
 0.2.4 leaves this to three functions of its compiled library, which run on a GPU. Here they are in
-PyTorch, for any machine; `labutils.classic_shim` puts them in their place. Nothing is computed:
+PyTorch, for any machine; `labutils.classic.shim` puts them in their place. Nothing is computed:
 numbers, zeros and scales only change places.
 
 - `transpose_qk`: the two halves of each query and key head interleave, as for 16-bit weights;

@@ -11,7 +11,7 @@ from typing import Any
 
 from labutils import internlm2
 from labutils.errors import LabError
-from labutils.folders import MANIFEST, check_folder, new_folder, read_config, write_json
+from labutils.folders import MANIFEST, check_folder, checked_config, new_folder, write_json
 
 DEFAULT_THETA = 10_000.0
 """rope_theta where a config.json gives none."""
@@ -28,8 +28,7 @@ def old_form(model: str | Path, folder: str | Path) -> Path:
         LabError: `model` is incomplete, no Llama, or needs what Transformers 4.37 does not have.
     """
     model, folder = Path(model).resolve(), Path(folder).resolve()
-    check_folder(model)
-    config = read_config(model)
+    config = checked_config(model)
     if config.get("model_type") != "llama":
         raise LabError(f"{model} is no Llama model: use the folder as its authors made it.")
     if folder.exists():
@@ -62,7 +61,7 @@ def check_rope_theta(config: dict[str, Any], model: Path) -> None:
     if "rope_theta" not in config and theta != DEFAULT_THETA:
         raise LabError(
             f"{model}/config.json keeps rope_theta {theta:g} where LMDeploy 0.2.4 does not look, "
-            f"and it would reckon with 10000: use labutils.classic_models.old_form(model, folder)."
+            f"and it would reckon with 10000: use labutils.classic.models.old_form(model, folder)."
         )
 
 
@@ -74,8 +73,7 @@ def check_runs(model: Path, device: str) -> None:
     """
     import torch
 
-    check_folder(model)
-    config = read_config(model)
+    config = checked_config(model)
     check_rope_theta(config, model)
     if device == "cuda" and not torch.cuda.is_available():
         raise LabError("LMDeploy 0.2.4 calibrates on a GPU unless told otherwise: --device cpu.")
