@@ -371,8 +371,11 @@ def test_marks_changed_by_hand_stay_when_graded_again(tmp_path, cells, first, ag
     gradebook.write(path, graded(3.0), {})
     edited(path, **cells)
     for points, score in ((3.0, first), (5.0, again)):
-        gradebook.write(path, graded(points), {}, gradebook.changes(path))
+        kept = gradebook.changes(path)
+        gradebook.write(path, graded(points), {}, kept)
         assert (float(row(path)["raw_score"]), float(row(path)["score"])) == (points, score)
+        page = feedback.page("李雷", graded(points), kept)
+        assert f": {score:g} of 5<" in page and ("instructor" in page) == bool(kept)
 
 
 @pytest.mark.parametrize(
