@@ -16,10 +16,11 @@ CLASSIC = lmdeploy==0.2.4 transformers==4.37.1 tokenizers==0.15.2 huggingface-hu
 run: setup
 	$(BIN)/lab model get smollm2-135m
 	$(BIN)/lab notebooks run
+	@echo "Open build/course/index.html in a browser; make lab opens the lessons themselves."
 
 lab: setup
 	$(BIN)/lab model get smollm2-135m
-	$(BIN)/jupyter lab notebooks
+	$(BIN)/jupyter lab notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 
 test: setup-dev
 	$(BIN)/lab model get smollm2-135m

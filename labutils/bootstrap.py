@@ -154,7 +154,7 @@ def plan(root: Path, profile: str, dev: bool) -> List[Step]:
     if profile == "cpu":
         # torch brings dependencies without hashes; the lock after it puts right those it pins.
         steps.append(Step("torch", "PyTorch for CPUs", 860, TORCH.encode(), (TORCH,)))
-        steps.append(locked("cpu", "Jupyter, SciPy, transformers and more", 1140, TORCH))
+        steps.append(locked("cpu", "Jupyter, SciPy and more", 1140, TORCH))
         steps.append(locked("lmdeploy", "LMDeploy", 390))
     else:
         steps.append(locked("gpu", "LMDeploy, PyTorch, CUDA libraries, Jupyter", 8500))
@@ -257,7 +257,7 @@ def how_far(said: str, pins: int, installed: int) -> str:
     collected = len(re.findall(r"^Collecting ", said, re.M))
     pins -= len(re.findall(r"^Ignoring ", said, re.M))  # pinned for another Python
     total = max(pins, collected)
-    return "collected %d of %d, %d MB, " % (collected, total, megabytes(said)) if total else ""
+    return "%d of %d downloaded, %d MB, " % (collected, total, megabytes(said)) if total else ""
 
 
 def end(child: "subprocess.Popen[bytes]") -> None:
@@ -415,9 +415,14 @@ def set_up(root: Path, stamp: Dict, steps: List[Step]) -> None:
     started, loaded = time.monotonic(), 0.0
     (root / ".venv").mkdir(exist_ok=True)
     (root / "build" / "setup.log").write_text("")
-    for step in due(stamp, steps):
+    todo = due(stamp, steps)
+    print(
+        "%d steps, %.1f GB of disk, a few minutes. Ctrl-C stops; the same command goes on."
+        % (len(todo), sum(step.megabytes for step in todo) / 1000)
+    )
+    for step in todo:
         place = (steps.index(step) + 1, len(steps), step.what, step.megabytes)
-        loaded += perform(root, stamp, step, Line("[%d/%d] %s, about %d MB" % place))
+        loaded += perform(root, stamp, step, Line("[%d/%d] %s, %d MB of disk" % place))
     tree = os.walk(str(root / ".venv"))
     files = (os.path.join(folder, name) for folder, _, names in tree for name in names)
     disk = sum(os.lstat(file).st_blocks for file in files) * 512 / 1e9

@@ -38,7 +38,8 @@ def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None)
 def parser() -> argparse.ArgumentParser:
     """The parser of all `lab` commands."""
     top = argparse.ArgumentParser(prog="lab", description="The tools of LMDeploy Lab.")
-    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    top.set_defaults(run=lambda args: top.print_help() or 2)  # lab alone
+    commands = top.add_subparsers(metavar="COMMAND")
     _add_doctor(commands)
     _add_model(commands)
     _add_commands(commands)
@@ -109,7 +110,7 @@ def _model_list(args: argparse.Namespace) -> None:
         return
     for model in MODELS:
         here = "comes with the course" if model.embedded else ", ".join(model.sources)
-        print(f"{model.name:22}{model.parameters:>6}  {model.licence:<44}{here}")
+        print(f"{model.name:22}{model.parameters:>6}  {model.licence:<46}{here}")
 
 
 def _model_get(args: argparse.Namespace) -> None:

@@ -31,6 +31,7 @@ from labutils.models import DEFAULT, model_path
 from labutils.notebooks import ENGLISH, lessons, normalize, read, sync, write
 from labutils.paths import BUILD, NOTEBOOKS
 from labutils.provenance import processor, versions
+from labutils.registry import MODELS
 from labutils.site import build_site, can_build
 
 SITE = BUILD / "course"
@@ -98,12 +99,17 @@ def run(
     todo, build, here = lessons(names, root=root), out.parent, machine()
     runs: list[LessonRun] = []
     display = _Display()
-    for stem in todo:
+    for number, stem in enumerate(todo):
         notebook = read(root / ENGLISH / f"{stem}.ipynb")
         if reason := why_not(notebook):
             display.console.print(f"{ENGLISH}/{stem:25}recorded outputs: {reason}")
             continue
-        runs.append(_run_lesson(notebook, stem, build, timeout, display))
+        try:
+            runs.append(_run_lesson(notebook, stem, build, timeout, display))
+        except KeyboardInterrupt as stopped:
+            left = " ".join(each.split("_")[0] for each in todo[number:])
+            again = f"`.venv/bin/lab notebooks run {left}` goes on with this lesson."
+            raise KeyboardInterrupt(f"{stopped} {again}") from None
         notebook.metadata.lab_run = NotebookNode(asdict(runs[-1]) | {"machine": here})
         write(notebook, build / "executed" / ENGLISH / f"{stem}.ipynb")
     if can_build():
@@ -177,9 +183,10 @@ def main(
         record: a JSON file for each lesson's time and peak GPU memory; None writes none.
 
     Raises:
-        LabError: what `run` and `execute_in_place` refuse before or after the lessons; a GPU that
-            is not there, or whose outputs would be stored.
+        LabError: what `run` and `execute_in_place` refuse before or after the lessons; a model
+            that cannot be used; a GPU that is not there, or whose outputs would be stored.
     """
+    _settle_model()
     if write and device == "gpu":
         raise LabError("The outputs in notebooks/ are a CPU's: leave out --write or --device gpu.")
     if device:
@@ -202,6 +209,17 @@ def main(
         if record and not write:
             _record(Path(record), lessons(names), begun)
     return 0
+
+
+def _settle_model() -> None:
+    """Refuse an unusable LAB_MODEL once, not in every lesson; a folder's name shall hold there.
+
+    Lessons run in folders of their own, where a relative path would lead elsewhere.
+    """
+    if name := os.environ.get("LAB_MODEL"):
+        folder = model_path(name)
+        if name not in {model.name for model in MODELS}:
+            os.environ["LAB_MODEL"] = folder
 
 
 def _record(

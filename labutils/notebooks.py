@@ -34,7 +34,7 @@ _WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 def lessons(names: Sequence[str] = (), *, root: Path = NOTEBOOKS) -> list[str]:
-    """Stems of the English lessons in course order, those of `names` only ('03' or '03_chat').
+    """Stems of the English lessons in course order, those of `names` only ('3', '03', '03_chat').
 
     Raises:
         LabError: no lesson answers to one of the names, or there are no lessons at all.
@@ -50,7 +50,7 @@ def lessons(names: Sequence[str] = (), *, root: Path = NOTEBOOKS) -> list[str]:
 
 def _answers(stem: str, name: str) -> bool:
     name = Path(name).name.removesuffix(".ipynb")
-    return stem == name or stem.split("_")[0] == name
+    return stem == name or stem.split("_")[0] == name.zfill(2)
 
 
 def read(path: Path) -> NotebookNode:

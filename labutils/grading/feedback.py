@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from labutils.bootstrap import write_atomically
+from labutils.grading.gradebook import ByHand, Changes
 from labutils.grading.marks import Mark, Marks
 
 PAGE = """<!doctype html>
@@ -29,23 +30,30 @@ td:nth-child(2) {{ white-space: nowrap }}
 """
 
 
-def write(folder: Path, students: Sequence[str], graded: Sequence[Marks]) -> None:
-    """Write `folder`/STUDENT.html for every student."""
+def write(
+    folder: Path, students: Sequence[str], graded: Sequence[Marks], kept: Changes | None = None
+) -> None:
+    """Write `folder`/STUDENT.html for every student; `kept` is what an instructor changed."""
     folder.mkdir(parents=True, exist_ok=True)
     for student in students:
         mine = [marks for marks in graded if marks.student == student]
-        write_atomically(folder / f"{student}.html", page(student, mine))
+        write_atomically(folder / f"{student}.html", page(student, mine, kept))
 
 
-def page(student: str, graded: Sequence[Marks]) -> str:
+def page(student: str, graded: Sequence[Marks], kept: Changes | None = None) -> str:
     """A student's page."""
-    body = "\n".join(map(_lesson, graded)) or "<p>No notebook was handed in.</p>"
+    changed = kept or {}
+    lessons = (_lesson(each, changed.get((each.lesson, each.student))) for each in graded)
+    body = "\n".join(lessons) or "<p>No notebook was handed in.</p>"
     return PAGE.format(student=html.escape(student), body=body)
 
 
-def _lesson(marks: Marks) -> str:
+def _lesson(marks: Marks, change: ByHand | None) -> str:
     most = sum(mark.max_points for mark in marks.marks)
-    heading = f"<h2>{html.escape(marks.lesson)}: {marks.score:g} of {most:g}</h2>"
+    score = marks.score if change is None else change.of(marks.score)
+    heading = f"<h2>{html.escape(marks.lesson)}: {score:g} of {most:g}</h2>"
+    if change:
+        heading += f"<p>Your instructor decided so; the tests give {marks.score:g}.</p>"
     notes = "".join(f"<p>{html.escape(note[:1].upper() + note[1:])}.</p>" for note in marks.notes)
     if not marks.looked_at:
         return heading + notes

@@ -74,7 +74,7 @@ def grade(
             score = f"{change.of(each.score):g}, as changed by hand"
             say(f"{each.lesson}, {each.student}: {score}; the tests give {each.score:g}")
     if feedback_folder:
-        feedback.write(feedback_folder, students, graded)
+        feedback.write(feedback_folder, students, graded, kept)
     return graded
 
 

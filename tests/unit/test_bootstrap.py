@@ -282,8 +282,8 @@ Collecting six==1.17.0
 
 def test_progress_in_words():
     assert bootstrap.how_far("", 0, 0) == ""
-    assert bootstrap.how_far(SAID, 10, 0) == "collected 2 of 9, 192 MB, "
-    assert bootstrap.how_far(SAID, 0, 0) == "collected 2 of 2, 192 MB, "
+    assert bootstrap.how_far(SAID, 10, 0) == "2 of 9 downloaded, 192 MB, "
+    assert bootstrap.how_far(SAID, 0, 0) == "2 of 2 downloaded, 192 MB, "
     installing = SAID + "Installing collected packages: six, torch\n"
     assert bootstrap.how_far(installing, 10, 1) == "installed 1 of 2, "
     assert bootstrap.megabytes(SAID) == pytest.approx(192.3)

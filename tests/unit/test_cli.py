@@ -18,6 +18,11 @@ def test_lab_has_eight_commands():
     assert commands(cli.parser()) == set(names.split())
 
 
+def test_lab_alone_says_what_there_is(capsys):
+    assert cli.main([]) == 2
+    assert "doctor" in capsys.readouterr().out
+
+
 def test_bench_takes_its_own_options_with_and_without_gpu():
     plain = cli.parser().parse_args(["bench", "--json", "--batch", "1"])
     assert (plain.json, plain.batch, plain.prompt, plain.run) == (True, [1], 512, cli._bench)

@@ -207,8 +207,8 @@ def test_summaries_are_looked_at_like_the_files_of_rungs(tmp_path):
 def test_a_run_of_the_course_is_nobodys_own(tmp_path):
     (tmp_path / "ann").mkdir()
     shutil.copy(DATA / "ladder" / "smollm2-135m.json", tmp_path / "ann" / "summary.json")
-    (remark, *_) = results_check.check(tmp_path)["ann"]
-    assert "the course's data/ladder/smollm2-135m.json" in remark
+    remarks = results_check.check(tmp_path)["ann"]
+    assert any("the course's data/ladder/smollm2-135m.json" in each for each in remarks)
 
 
 def test_flips_of_a_summary_are_judged_again(tmp_path):
@@ -371,8 +371,11 @@ def test_marks_changed_by_hand_stay_when_graded_again(tmp_path, cells, first, ag
     gradebook.write(path, graded(3.0), {})
     edited(path, **cells)
     for points, score in ((3.0, first), (5.0, again)):
-        gradebook.write(path, graded(points), {}, gradebook.changes(path))
+        kept = gradebook.changes(path)
+        gradebook.write(path, graded(points), {}, kept)
         assert (float(row(path)["raw_score"]), float(row(path)["score"])) == (points, score)
+        page = feedback.page("李雷", graded(points), kept)
+        assert f": {score:g} of 5<" in page and ("instructor" in page) == bool(kept)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from waiting import lives, wait_for
 
 from labutils import classic, course, notebooks, site
 from labutils.errors import LabError
+from labutils.models import model_path
 from labutils.notebook_checks import check, read_glossary
 from labutils.paths import ROOT
 
@@ -188,7 +189,7 @@ def test_shared_cell_ids_are_refused(root: Path) -> None:
         notebooks.sync(root=root)
 
 
-@pytest.mark.parametrize("name", ["00", "00_cache", "notebooks/en/00_cache.ipynb"])
+@pytest.mark.parametrize("name", ["0", "00", "00_cache", "notebooks/en/00_cache.ipynb"])
 def test_lessons_answer_to_number_name_and_path(root: Path, name: str) -> None:
     assert notebooks.lessons([name], root=root) == ["00_cache"]
 
@@ -490,13 +491,29 @@ def test_the_lessons_are_told_the_device(monkeypatch: pytest.MonkeyPatch) -> Non
     os.environ.pop("LAB_MODEL", None)
     for device in ("cpu", "gpu"):
         assert course.main(["00"], device=device) == 0
-    os.environ["LAB_MODEL"] = "mine"
+    os.environ["LAB_MODEL"] = "smollm2-135m"
     assert course.main(["00"], device="gpu") == 0
     assert seen == [
         {"LAB_DEVICE": "cpu", "LAB_MODEL": None},
         {"LAB_DEVICE": "cuda", "LAB_MODEL": "smollm2-135m-hd128"},
-        {"LAB_DEVICE": "cuda", "LAB_MODEL": "mine"},
+        {"LAB_DEVICE": "cuda", "LAB_MODEL": "smollm2-135m"},
     ]
+
+
+def test_a_model_that_cannot_be_used_stops_before_the_first_lesson(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ran: list[str] = []
+    monkeypatch.setattr(course, "run", lambda names: ran.append(os.environ["LAB_MODEL"]) or "index")
+    monkeypatch.setenv("LAB_MODEL", "smolm2")
+    with pytest.raises(LabError, match="no model or folder 'smolm2'"):
+        course.main(["00"])
+    assert ran == []
+    (tmp_path / "mine").symlink_to(model_path("smollm2-135m"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LAB_MODEL", "mine")
+    assert course.main(["00"]) == 0
+    assert Path(ran[0]).is_absolute() and Path(ran[0]).is_dir()
 
 
 def test_a_gpu_run_needs_a_gpu_and_stores_nothing() -> None:
@@ -573,6 +590,7 @@ def test_widgets_are_shown_as_their_words() -> None:
     assert shown.cells[1].outputs[0].data == {"text/plain": "fill: 100% 3/3 [00:00<00:00]"}
 
 
+GOES_ON = "`.venv/bin/lab notebooks run 00 01` goes on with this lesson.\n"
 STOPPED = """
 import sys
 from pathlib import Path
@@ -592,6 +610,7 @@ def test_ctrl_c_ends_the_kernel_and_what_it_started(root: Path, out: Path) -> No
     code = "import os, subprocess, time\nchild = subprocess.Popen(['sleep', '300'])"
     wait = "open('pids', 'w').write(f'{os.getpid()} {child.pid}')\ntime.sleep(300)"
     save(lesson(code, wait), root)
+    save(lesson("1", title="Next"), root, "01_next")
     command = [sys.executable, "-c", STOPPED, str(root), str(out)]
     running = subprocess.Popen(
         command, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
@@ -600,7 +619,7 @@ def test_ctrl_c_ends_the_kernel_and_what_it_started(root: Path, out: Path) -> No
     running.send_signal(signal.SIGINT)
     _, said = running.communicate(timeout=30)
     assert running.returncode == 130
-    assert said == "Stopped in en/00_cache, cell 2 of 2: its kernel is ended.\n"
+    assert said == "Stopped in en/00_cache, cell 2 of 2: its kernel is ended. " + GOES_ON
     assert read_page(out, "index") == old
     assert not any(map(lives, pids))
 
