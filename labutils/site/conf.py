@@ -5,6 +5,7 @@ is executed here; `labutils.course` stages notebooks with the outputs they shall
 """
 
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from docutils import nodes
@@ -13,17 +14,24 @@ from sphinx import locale
 from sphinx.application import Sphinx
 from sphinx.util import logging
 
+from labutils.site.search import BothEditions
+
+_CHINESE_SEARCH = "search_zh"  # beside `search`: results link to pages as seen from there
+_CHINESE_SCRIPT = Path(locale._LOCALE_DIR, "zh_CN", "LC_MESSAGES", "sphinx.js")
+
 project = "LMDeploy Lab"
 html_title = "LMDeploy Lab"
 extensions = ["myst_nb"]
 html_theme = "furo"
-html_static_path = ["_static"]
+html_static_path = ["_static", str(_CHINESE_SCRIPT)]
 html_css_files = ["course.css"]
 html_favicon = "_static/favicon.svg"
 html_use_index = False
 html_show_sphinx = html_show_copyright = False
 html_copy_source = False
 html_show_sourcelink = False
+html_additional_pages = {_CHINESE_SEARCH: "search.html"}
+html_search_language = BothEditions.lang
 html_show_search_summary = False  # is fetched, which browsers refuse for pages opened from disk
 html_math_renderer = "mathml"
 pygments_dark_style = "github-dark"
@@ -87,6 +95,18 @@ def in_chinese(text: str) -> str:
     return FURO_IN_CHINESE.get(text) or chinese().gettext(text)
 
 
+def speak_chinese(app: Sphinx, context: dict[str, Any]) -> None:
+    """Chinese buttons, the Chinese start page and search, whose scripts speak Chinese as well."""
+    pathto = context["pathto"]
+
+    def path_to_chinese(page: str, *args: Any, **options: Any) -> str:
+        return pathto(_CHINESE_SEARCH if page == "search" else page, *args, **options)
+
+    context |= {"language": "zh-CN", "master_doc": "zh/index", "pathto": path_to_chinese}
+    context["_"] = context["gettext"] = in_chinese
+    app.add_js_file(_CHINESE_SCRIPT.name)  # to this page alone, as it is called while that is made
+
+
 def keep_to_the_page_s_language(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
 ) -> None:
@@ -94,11 +114,9 @@ def keep_to_the_page_s_language(
     caption = '<p class="caption"'
     parts = context.get("furo_navigation_tree", "").split(caption)
     first = 1  # lessons and guides in English, then both in Chinese
-    if page.startswith("zh/"):
+    if page.startswith("zh/") or page == _CHINESE_SEARCH:
         first = 3
-        context["language"] = "zh-CN"
-        context["master_doc"] = "zh/index"
-        context["_"] = context["gettext"] = in_chinese
+        speak_chinese(app, context)
     context["furo_navigation_tree"] = "".join(caption + part for part in parts[first:][:2])
     for way in ("prev", "next"):
         link = (context.get(way) or {}).get("link", "")
@@ -108,7 +126,8 @@ def keep_to_the_page_s_language(
 
 
 def setup(app: Sphinx) -> None:
-    """Register the two hooks above."""
+    """Register the search and the two hooks above."""
+    app.add_search_language(BothEditions)
     app.add_html_math_renderer("mathml", (visit_inline, None), (visit_block, None))
     after_furo = 900
     app.connect("html-page-context", keep_to_the_page_s_language, after_furo)

@@ -106,3 +106,29 @@ def test_texts_of_figures_stand_in_their_boxes_and_clear_of_each_other(page):
     for path in sorted(NOTEBOOKS.glob("*/figures/*.svg")):
         page.goto(path.as_uri())
         assert page.evaluate(CROWDED) == [], path
+
+
+@pytest.mark.parametrize(
+    ("start", "query", "first"),
+    [
+        ("index.html", "calibration", "05 · KV cache quantization"),
+        ("en/07_best_practice.html", "port forwarding", "On InternStudio"),
+        ("zh/index.html", "量化", "05 · KV 缓存量化"),
+        ("zh/05_kv_quantization.html", "分组大小", "06 · W4A16：4 位权重"),
+        ("zh/guides/wsl2.html", "端口转发", "在 InternStudio 上"),
+        ("zh/index.html", "KV缓存 量化", "05 · KV 缓存量化"),
+        ("zh/index.html", "块", "04 · API 服务"),
+    ],
+)
+def test_a_search_finds_the_page_in_the_reader_s_language(page, course_site, start, query, first):
+    chinese = start.startswith("zh/")
+    page.goto((course_site / start).as_uri())
+    page.get_by_role("search").get_by_role("textbox").fill(query)
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="搜索结果" if chinese else "Search Results").wait_for()
+    found = page.locator("#search-results li a")
+    assert found.first.inner_text() == first
+    links = found.evaluate_all("links => links.map(link => link.getAttribute('href'))")
+    assert all(link.startswith("zh/") == chinese for link in links), links
+    found.first.click()
+    assert page.locator("h1").inner_text() == first
