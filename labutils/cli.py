@@ -195,6 +195,13 @@ def _add_notebooks(commands: argparse._SubParsersAction) -> None:
     run.add_argument("--record", help="JSON file for each lesson's time and peak GPU memory")
     run.set_defaults(run=_notebooks_run)
     sync = _add(actions, "sync", "Copy code and outputs from the English to the Chinese edition.")
+    sync.add_argument(
+        "--accept",
+        nargs="+",
+        default=[],
+        metavar="LESSON:CELL",
+        help="the translation of this cell holds as it is, such as 03_local_chat:title",
+    )
     sync.set_defaults(run=_notebooks_sync)
     check = _add(actions, "check", "Report drift between editions and broken notebook rules.")
     check.add_argument("--json", action="store_true", help="print JSON")
@@ -213,7 +220,7 @@ def _notebooks_run(args: argparse.Namespace) -> int:
 def _notebooks_sync(args: argparse.Namespace) -> None:
     from labutils import notebooks
 
-    for path in notebooks.sync():
+    for path in notebooks.sync(accept=args.accept):
         print(f"updated {path}")
 
 

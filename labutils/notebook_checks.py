@@ -149,10 +149,15 @@ def _prose_remarks(cell: NotebookNode, english: str, terms: Sequence[Term]) -> I
         if has_words(english) and not accepted:
             yield (
                 cell.id,
-                "The Chinese text is the English one: translate it, or accept it.",
+                "The Chinese text is the English one: translate it, or accept it "
+                "(lab notebooks sync --accept).",
             )
     elif state and not current:
-        yield cell.id, "The English text changed: update the translation, or accept it."
+        yield (
+            cell.id,
+            "The English text changed: update the translation, or accept it "
+            "(lab notebooks sync --accept).",
+        )
     else:
         yield from _term_remarks(cell, english, terms)
 
