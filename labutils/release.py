@@ -22,6 +22,7 @@ from nbformat import NotebookNode
 
 from labutils import notebooks
 from labutils.errors import LabError
+from labutils.folders import sha256
 from labutils.paths import BUILD, NOTEBOOKS
 
 RELEASE = BUILD / "release"
@@ -56,7 +57,7 @@ def release(folder: Path = RELEASE, root: Path = NOTEBOOKS) -> list[Path]:
             notebooks.write(notebook, new / path)
         for beside in (*root.glob("*/figures"), *root.glob("*/guides")):
             shutil.copytree(beside, new / beside.relative_to(root))
-        hashes = [f"{_hash(new / path)}  {path}\n" for path in made]
+        hashes = [f"{sha256(new / path)}  {path}\n" for path in made]
         (new / MARK).write_text("".join(hashes))
         if folder.exists():
             os.replace(folder, Path(private) / "old")
@@ -71,15 +72,11 @@ def _refuse_to_replace(folder: Path) -> None:
         raise LabError(f"{folder} is no release: name a new folder.")
     for line in (folder / MARK).read_text("utf-8").splitlines():
         known, _, name = line.partition("  ")
-        if (folder / name).is_file() and _hash(folder / name) != known:
+        if (folder / name).is_file() and sha256(folder / name) != known:
             raise LabError(
                 f"{folder / name} has been worked in since it was written: name a new folder with "
                 "--out, and this one stays as it is."
             )
-
-
-def _hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def student_copy(notebook: NotebookNode, name: str = "the notebook") -> NotebookNode:
